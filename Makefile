@@ -1,0 +1,37 @@
+# The door to the project. `make demo` and `make test` set up everything they need on a fresh Debian or Ubuntu.
+# All of them build one profile (dev: optimised, assertions on), so that no one waits for a second build.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-build demo test check bench
+
+# A toolchain that setup has just installed is not yet on the caller's PATH.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+help: ## What can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## System packages and toolchain, for building and for all tests
+	@scripts/setup.sh test
+
+setup-build:
+	@scripts/setup.sh build
+
+demo: setup-build ## The whole pipeline in one terminal: no Kafka, no configuration
+	@cargo build --bin throughline
+	@cargo run --quiet --bin throughline -- demo
+
+test: setup ## Everything that CI runs, tests on a real broker included
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --no-fail-fast --lib --bins --tests
+
+check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --lib --bins --test tidy
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+bench: setup-build ## Criterion benches
+	cargo bench
