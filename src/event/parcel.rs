@@ -1,0 +1,90 @@
+//! What travels in the rings: from sources to shards, and from both to the committer. Parcels are recycled.
+
+use smallvec::SmallVec;
+
+use super::correlation::Correlation;
+use super::dead_letter::DeadLetter;
+use super::outcome::OutcomeCounts;
+use super::signal::{Origin, Signal};
+use super::time::Timestamp;
+use super::topic::TopicId;
+use super::{RuleIndex, Task};
+
+/// From a source to a shard. Taken in this order: signals, watermarks, mark.
+#[derive(Debug, Default)]
+pub struct ToShard {
+    /// The batch.
+    pub signals: Vec<Signal>,
+    /// Watermarks of tasks, as this source sees them: no signal sent later on this ring is older, late ones apart.
+    pub watermarks: SmallVec<[(Task, Timestamp); 1]>,
+    /// What follows the batch, if anything.
+    pub mark: Option<Mark>,
+}
+
+/// A mark in the stream of batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Barrier `n`: everything before it belongs to epochs up to n.
+    Barrier(u64),
+    /// The end of a bounded input: nothing follows on this ring but barriers.
+    Finish,
+    /// These tasks were revoked and are committed: forget them.
+    DropTasks(Vec<Task>),
+}
+
+impl ToShard {
+    /// Empties it for reuse.
+    pub fn clear(&mut self) {
+        self.signals.clear();
+        self.watermarks.clear();
+        self.mark = None;
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.signals.is_empty() && self.watermarks.is_empty() && self.mark.is_none()
+    }
+}
+
+/// How far a source has read one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPosition {
+    /// The partition's number in its topic, and the next offset to process.
+    pub next: Origin,
+    /// Bytes of values read since the last report.
+    pub bytes: u64,
+}
+
+/// From a source or a shard to the committer. With `barrier` it closes the sender's part of that epoch.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Correlations found (shards).
+    pub correlations: Vec<Correlation>,
+    /// Records given up (sources: undecodable; shards: late).
+    pub dead_letters: Vec<DeadLetter>,
+    /// Outcomes decided by the sender, by topic.
+    pub counts: Vec<(TopicId, OutcomeCounts)>,
+    /// Correlations held back by suppression, by rule (shards).
+    pub suppressed: Vec<(RuleIndex, u64)>,
+    /// Next offsets of all partitions the sender reads (sources; only with `barrier`).
+    pub positions: Vec<ReadPosition>,
+    /// Something else than the above changed (a clock or a timer moved).
+    pub moved: bool,
+    /// Closes this epoch for the sender.
+    pub barrier: Option<u64>,
+    /// The sender has finished a bounded input: nothing but barriers follow.
+    pub finished: bool,
+}
+
+impl Report {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.correlations.is_empty()
+            && self.dead_letters.is_empty()
+            && self.counts.is_empty()
+            && self.suppressed.is_empty()
+            && self.positions.is_empty()
+            && self.barrier.is_none()
+            && !self.finished
+    }
+}

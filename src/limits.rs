@@ -1,0 +1,99 @@
+//! Every bound in one place, with its reason. A limit that a user meets is named in the message that cites it.
+
+use crate::event::Span;
+
+/// Deepest nesting of a JSON payload. The decoder is iterative, so this guards readers downstream, not our stack; real
+/// events stay under 20.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Largest payload that is decoded. Above librdkafka's default `message.max.bytes`, well below what would let a few
+/// records fill the memory budget.
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// Most elements of one array field that are looked at; the rest are ignored. Bounds the work one event can cause.
+pub const ARRAY_ELEMENTS_MAX: usize = 1024;
+
+/// Most keys one event may stand for in one dimension (arrays in `by` fields, every combination).
+pub const KEYS_PER_EVENT_MAX: usize = 64;
+
+/// Most events printed in one correlation: first and last halves; `values.count` has the true number.
+pub const CORRELATION_EVENTS_MAX: usize = 100;
+
+/// Most steps of a sequence, runs expanded. A pending match holds one event per step.
+pub const SEQUENCE_STATES_MAX: usize = 1024;
+
+/// Signals in one batch between a source and a shard: large enough that a hand-off costs nothing per signal, small enough
+/// that a batch stays in the first-level cache.
+pub const BATCH_SIGNALS: usize = 128;
+
+/// Bytes of evidence and late records in one batch: a ring of large batches must not fill memory.
+pub const BATCH_BYTES: usize = 128 << 10;
+
+/// Batches that a ring between a source and a shard holds: at 1M events/s and 2 % signals about 100 ms of work.
+pub const RING_BATCHES: usize = 64;
+
+/// Records that a source takes from one partition before it looks at its other duties (barriers, other partitions,
+/// revocation). At 1M events/s about 1 ms.
+pub const SOURCE_TURN_RECORDS: usize = 1024;
+
+/// Epochs that may wait for their commit; then sources stop.
+pub const EPOCHS_IN_FLIGHT: usize = 2;
+
+/// Bytes of outputs and dead letters after which an epoch is closed early, whatever the clock says.
+pub const EPOCH_OUTPUT_BYTES: usize = 16 << 20;
+
+/// Shortest epoch. Below this a transaction costs more than what it carries.
+pub const EPOCH_MIN: Span = Span::from_millis(1);
+
+/// Longest epoch: with two in flight still well inside the transaction timeout of 10 s.
+pub const EPOCH_MAX: Span = Span::from_secs(3);
+
+/// Deepest nesting of a configuration; the deepest key lies 5 levels down, a `sigma` section is free in form.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+
+/// Most YAML nodes of a configuration, aliases expanded: ends what is built to explode.
+pub const CONFIG_NODES_MAX: usize = 100_000;
+
+/// Memory for state where the configuration names none.
+pub const STATE_MEMORY_BYTES_DEFAULT: usize = 256 << 20;
+
+/// Least memory for state: one shard's working set with room to spill.
+pub const STATE_MEMORY_BYTES_MIN: usize = 16 << 20;
+
+/// Longest name of a topic; Kafka's own limit.
+pub const TOPIC_BYTES_MAX: usize = 249;
+
+/// Longest application id and instance name: together with our suffixes they stay under Kafka's 249.
+pub const APPLICATION_ID_BYTES_MAX: usize = 100;
+
+/// Most threads of one kind. More would only divide the same cores, and every source has a ring to every shard.
+pub const WORKERS_MAX: usize = 1024;
+
+/// Bytes that librdkafka may prefetch for all partitions together.
+pub const SOURCE_BUDGET_BYTES: usize = 64 << 20;
+
+/// Records that librdkafka may prefetch for all partitions together: each costs some 300 bytes beside its payload, which
+/// [`SOURCE_BUDGET_BYTES`] does not count.
+pub const SOURCE_PREFETCH_RECORDS: usize = 100_000;
+
+/// How long a full ring holds a partition before its prefetch is given back by a pause.
+pub const PAUSE_AFTER: Span = Span::from_secs(5);
+
+/// How long a thread with pending work may stand still before the process is unhealthy and aborts.
+pub const STALL_AFTER: Span = Span::from_secs(10);
+
+/// Largest rule file that is read. A thousand ordinary rules are under 1 MB.
+pub const RULE_FILE_BYTES_MAX: usize = 16 << 20;
+
+/// Deepest nesting of an expression in a rule (parentheses, calls, chains of arithmetic). The parser and everything that
+/// walks an expression recurse, so this bounds their stack; written rules stay under 10.
+pub const EXPRESSION_DEPTH_MAX: usize = 96;
+
+/// Deepest nesting of YAML in a rule file; the envelope needs 4.
+pub const RULE_YAML_DEPTH_MAX: usize = 32;
+
+/// Most YAML nodes of one document of a rule file, aliases expanded: ends alias bombs.
+pub const RULE_YAML_NODES_MAX: usize = 100_000;
+
+/// Most fields that the rules of one set may name together: ids have 16 bits, and one is the category.
+pub const RULE_FIELDS_MAX: usize = 65_535;
