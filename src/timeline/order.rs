@@ -1,0 +1,150 @@
+//! Signals that wait for the watermark, released in the total order of events: (time, topic, partition, offset).
+//!
+//! The heap holds small places, not signals: a signal is moved once in and once out, whatever the depth of the heap.
+//! Signals of one event (several keys) have the same place and leave in the order in which they came.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::event::{Origin, Signal, Timestamp};
+
+/// A signal's place in the total order, and where the signal lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    time: Timestamp,
+    origin: Origin,
+    arrival: u64,
+    slot: u32,
+}
+
+/// The order heap of one task.
+#[derive(Debug, Default)]
+pub struct Order {
+    heap: BinaryHeap<Reverse<Place>>,
+    slots: Vec<Option<Signal>>,
+    free: Vec<u32>,
+    arrivals: u64,
+}
+
+impl Order {
+    /// Takes a signal in.
+    pub fn push(&mut self, signal: Signal) {
+        let (time, origin) = signal.order();
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                // 2^32 waiting signals do not fit in any memory budget.
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.slots[slot as usize] = Some(signal);
+        self.heap.push(Reverse(Place { time, origin, arrival: self.arrivals, slot }));
+        self.arrivals += 1;
+    }
+
+    /// Event time of the first signal in order.
+    #[inline]
+    pub fn next_time(&self) -> Option<Timestamp> {
+        self.heap.peek().map(|Reverse(place)| place.time)
+    }
+
+    /// Takes the first signal out. Gives memory back once a backlog has gone.
+    pub fn pop(&mut self) -> Option<Signal> {
+        let Reverse(place) = self.heap.pop()?;
+        let signal = self.slots.get_mut(place.slot as usize).and_then(Option::take);
+        self.free.push(place.slot);
+        if self.slots.len() > KEPT_SLOTS && self.heap.len() * 4 < self.slots.len() {
+            self.compact();
+        }
+        signal
+    }
+
+    /// Moves what is left to the front, so that a backlog that has gone holds no memory. Costs what is left, after three
+    /// times as much has gone.
+    fn compact(&mut self) {
+        let mut places = std::mem::take(&mut self.heap).into_vec();
+        let mut slots = Vec::with_capacity(places.len() * 2);
+        for Reverse(place) in &mut places {
+            let signal = self.slots.get_mut(place.slot as usize).and_then(Option::take);
+            place.slot = slots.len() as u32;
+            slots.push(signal);
+        }
+        self.slots = slots;
+        self.free = Vec::new();
+        self.heap = BinaryHeap::from(places);
+    }
+
+    /// Number of waiting signals.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+}
+
+/// Slots that are always kept; above that the memory of a backlog is given back. A few MB a task.
+const KEPT_SLOTS: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{DimensionId, Evidence, FieldSet, Hash128, KeyBuilder, TopicId};
+
+    fn signal(time: i64, topic: u32, partition: i32, offset: i64) -> Signal {
+        let origin = Origin { topic: TopicId(topic), partition, offset };
+        Signal {
+            event: Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: FieldSet::default() }),
+            identity: Hash128(0),
+            dimension: DimensionId(0),
+            key: KeyBuilder::default().build(0),
+            task: 0,
+            steps: smallvec::smallvec![],
+            counts: true,
+            late: None,
+        }
+    }
+
+    #[test]
+    fn signals_leave_by_time_topic_partition_offset() {
+        let mut order = Order::default();
+        let mut places = Vec::new();
+        for time in [3, 1, 2] {
+            for topic in [1, 0] {
+                for partition in [1, 0] {
+                    for offset in [9, 10, 2] {
+                        order.push(signal(time, topic, partition, offset));
+                        places.push((time, topic, partition, offset));
+                    }
+                }
+            }
+        }
+        places.sort_unstable();
+        assert_eq!(order.len(), places.len());
+        let mut left = Vec::new();
+        while let Some(signal) = order.pop() {
+            let (time, origin) = signal.order();
+            left.push((time.0, origin.topic.0, origin.partition, origin.offset));
+        }
+        assert_eq!(left, places);
+    }
+
+    #[test]
+    fn a_backlog_gives_its_memory_back_while_others_still_wait() {
+        let mut order = Order::default();
+        let backlog = 8 * KEPT_SLOTS as i64;
+        (0..backlog).for_each(|n| order.push(signal(n * 7 % backlog, 0, 0, n)));
+        for time in 0..backlog - 100 {
+            assert_eq!(order.pop().map(|signal| signal.event.time), Some(Timestamp(time)));
+        }
+        assert!(order.slots.capacity() <= KEPT_SLOTS && order.len() == 100);
+        order.push(signal(0, 0, 0, 0));
+        assert_eq!(order.pop().map(|signal| signal.event.time), Some(Timestamp(0)));
+        assert_eq!(order.pop().map(|signal| signal.event.time), Some(Timestamp(backlog - 100)));
+    }
+}
