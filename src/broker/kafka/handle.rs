@@ -1,0 +1,66 @@
+//! What the committer and our producer need of a membership: to commit for it, as long as it holds what is committed.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use rdkafka::consumer::{CommitMode, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::classify;
+use super::rebalance::{Client, lock};
+use crate::broker::{BrokerError, ErrorKind, GroupHandle, Position};
+
+/// A membership, seen from another thread.
+pub(super) struct KafkaHandle {
+    pub(super) consumer: Arc<Client>,
+}
+
+impl KafkaHandle {
+    /// The membership as it is now, if all these partitions are still ours in it.
+    pub(super) fn metadata(&self, positions: &[Position]) -> Result<ConsumerGroupMetadata, BrokerError> {
+        self.owns(positions)?;
+        self.consumer
+            .group_metadata()
+            .ok_or_else(|| classify::error(ErrorKind::Fatal, "committing offsets", "the membership is gone"))
+    }
+
+    fn owns(&self, positions: &[Position]) -> Result<(), BrokerError> {
+        let leases = lock(&self.consumer.context().leases);
+        match positions.iter().find(|p| !leases.contains_key(&p.partition)) {
+            None => Ok(()),
+            Some(Position { partition, .. }) => {
+                let what = format!("committing {}/{}", partition.topic, partition.partition);
+                Err(classify::error(ErrorKind::Abortable, &what, "it is not ours any more"))
+            }
+        }
+    }
+}
+
+/// Positions as librdkafka takes them.
+pub(super) fn offsets(positions: &[Position], metadata: &str) -> Result<TopicPartitionList, BrokerError> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for Position { partition, offset } in positions {
+        let mut element = list.add_partition(&partition.topic, partition.partition);
+        element.set_offset(Offset::Offset(*offset)).map_err(|e| classify::by_error("an offset to commit", &e))?;
+        element.set_metadata(metadata);
+    }
+    Ok(list)
+}
+
+impl GroupHandle for KafkaHandle {
+    fn commit(&self, positions: &[Position], metadata: &str) -> Result<(), BrokerError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        self.owns(positions)?;
+        match self.consumer.commit(&offsets(positions, metadata)?, CommitMode::Sync) {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(failed) => Err(classify::by_error("committing offsets", &failed)),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,268 @@
+//! The calls of librdkafka that the safe wrapper does not have: reading a partition's own queue by callback, waking a
+//! thread when it fills, and ListOffsets with an isolation level of its own. The only `unsafe` of this room.
+//!
+//! Rules kept here:
+//! - Raw consume calls are made on partition queues only. On the group's queue they would take rebalance events and answer
+//!   them by unassigning everything, in silence.
+//! - Nothing unwinds across C: a panic of the visitor is caught, carried out, and goes on after librdkafka has returned.
+//! - What librdkafka lends (message, headers, event) is not kept beyond the call that lent it. A kept message would pin
+//!   its whole fetch response.
+
+#![expect(unsafe_code, reason = "librdkafka's C interface")]
+
+use std::any::Any;
+use std::ffi::{CStr, CString, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as c;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::broker::{Flow, HeaderVisitor, Headers, Record};
+use crate::ring::Bell;
+
+/// What a partition queue gives, errors not yet judged.
+pub(super) enum Item<'a> {
+    Record(&'a Record<'a>),
+    End { position: i64 },
+    Error { code: RDKafkaErrorCode, reason: String },
+}
+
+/// The queue of one partition, detached from the group's queue.
+pub(super) struct RawQueue<C: ConsumerContext> {
+    queue: NonNull<c::rd_kafka_queue_t>,
+    /// Read by librdkafka's callback; boxed so that its address holds. Present only while the callback is enabled.
+    bell: Option<Box<Bell>>,
+    /// Last, so that it outlives the queue, as librdkafka asks.
+    consumer: Arc<BaseConsumer<C>>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; `RawQueue` is not `Sync`, so one thread at a time uses it.
+unsafe impl<C: ConsumerContext> Send for RawQueue<C> {}
+
+impl<C: ConsumerContext> RawQueue<C> {
+    /// Takes the partition's queue out of the group's. To be called at every assignment before fetching starts, also for a
+    /// partition held before: an assignment may have joined the queues again. `None`: no such topic name.
+    pub(super) fn detach(consumer: &Arc<BaseConsumer<C>>, topic: &str, partition: i32) -> Option<Self> {
+        let topic = CString::new(topic).ok()?;
+        // SAFETY: the client lives as long as `consumer`; the name is a C string that librdkafka copies.
+        let queue =
+            unsafe { c::rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition) };
+        let queue = NonNull::new(queue)?;
+        // SAFETY: `queue` is ours; a null destination is documented to end forwarding.
+        unsafe { c::rd_kafka_queue_forward(queue.as_ptr(), ptr::null_mut()) };
+        Some(RawQueue { queue, bell: None, consumer: Arc::clone(consumer) })
+    }
+
+    /// Gives what is in the queue to `visit` until it is empty or `visit` stops. Never waits. Returns how many were given.
+    pub(super) fn consume(&mut self, visit: &mut dyn FnMut(Item<'_>) -> Flow) -> usize {
+        let client = self.consumer.client().native_ptr();
+        let mut visit = Visit { visit, client, given: 0, panic: None };
+        // SAFETY: the queue is alive; `visit` outlives the call, is used by no one else during it, and librdkafka calls
+        // back on this thread only, before it returns.
+        unsafe {
+            c::rd_kafka_consume_callback_queue(self.queue.as_ptr(), 0, Some(on_message), (&raw mut visit).cast());
+        }
+        if let Some(panic) = visit.panic {
+            resume_unwind(panic);
+        }
+        visit.given
+    }
+
+    /// Rings `bell` whenever the queue turns non-empty; `None` stops that.
+    pub(super) fn ring(&mut self, bell: Option<Bell>) {
+        let bell = bell.map(Box::new);
+        let (callback, target) = match &bell {
+            Some(bell) => (Some(on_data as unsafe extern "C" fn(_, _)), ptr::from_ref::<Bell>(bell).cast_mut().cast()),
+            None => (None, ptr::null_mut()),
+        };
+        // SAFETY: librdkafka calls back, and replaces the callback, under the queue's lock: after this call the former
+        // bell is not used any more and may go. The new one stays in place until it is replaced or the queue is dropped.
+        unsafe { c::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), callback, target) };
+        self.bell = bell;
+    }
+}
+
+impl<C: ConsumerContext> Drop for RawQueue<C> {
+    fn drop(&mut self) {
+        // Only if it is still ours: a later assignment of the same partition shares librdkafka's queue, and its bell.
+        if self.bell.is_some() {
+            self.ring(None);
+        }
+        // SAFETY: made by `rd_kafka_queue_get_partition`, destroyed once, before the consumer.
+        unsafe { c::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+struct Visit<'v> {
+    visit: &'v mut dyn FnMut(Item<'_>) -> Flow,
+    client: *mut c::rd_kafka_t,
+    given: usize,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+/// Called by librdkafka for each message or error of the queue.
+unsafe extern "C" fn on_message(message: *mut c::rd_kafka_message_t, visit: *mut c_void) {
+    // SAFETY: `consume` passes its `Visit`, which lives and is ours alone until `rd_kafka_consume_callback_queue` returns.
+    let visit = unsafe { &mut *visit.cast::<Visit<'_>>() };
+    // SAFETY: librdkafka lends a valid message for the length of this call.
+    let message = unsafe { &*message };
+    visit.given += 1;
+    let flow = catch_unwind(AssertUnwindSafe(|| give(message, visit.visit)));
+    let stop = match flow {
+        Ok(flow) => flow == Flow::Stop,
+        Err(panic) => {
+            visit.panic = Some(panic);
+            true
+        }
+    };
+    if stop {
+        // SAFETY: sets a flag of this thread; librdkafka stops after this message and puts the rest back in front.
+        unsafe { c::rd_kafka_yield(visit.client) };
+    }
+}
+
+fn give(message: &c::rd_kafka_message_t, visit: &mut dyn FnMut(Item<'_>) -> Flow) -> Flow {
+    match message.err {
+        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+            let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+            // SAFETY: a lent message, and a place for the kind.
+            let timestamp = unsafe { c::rd_kafka_message_timestamp(message, &raw mut kind) };
+            visit(Item::Record(&Record {
+                offset: message.offset,
+                timestamp_ms: (timestamp >= 0).then_some(timestamp),
+                key: bytes(message.key, message.key_len, message),
+                value: bytes(message.payload, message.len, message),
+                headers: &MessageHeaders(message),
+            }))
+        }
+        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => visit(Item::End { position: message.offset }),
+        code => {
+            // SAFETY: a lent message; librdkafka answers with a string that lives as long as the message, or static.
+            let reason = unsafe { c::rd_kafka_message_errstr(message) };
+            visit(Item::Error { code: code.into(), reason: text(reason) })
+        }
+    }
+}
+
+/// Bytes lent with `_message`; a null pointer is a null key or value.
+fn bytes(start: *const c_void, length: usize, _message: &c::rd_kafka_message_t) -> Option<&[u8]> {
+    // SAFETY: if not null, librdkafka points at `length` bytes that live as long as the message.
+    (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast(), length) })
+}
+
+fn text(string: *const std::ffi::c_char) -> String {
+    if string.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and librdkafka's strings end with a zero.
+    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+}
+
+/// Headers of a lent message; parsed by librdkafka only when they are looked at.
+struct MessageHeaders<'a>(&'a c::rd_kafka_message_t);
+
+impl Headers for MessageHeaders<'_> {
+    fn visit(&self, visit: &mut HeaderVisitor<'_>) {
+        let mut headers = ptr::null_mut();
+        // SAFETY: a lent message, and a place for the pointer; the headers belong to the message.
+        let found = unsafe { c::rd_kafka_message_headers(self.0, &raw mut headers) };
+        if found != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: headers of a lent message; an index past the last is answered with an error.
+            let found =
+                unsafe { c::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) };
+            if found != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            // SAFETY: librdkafka ends header names with a zero.
+            let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+            visit(&name, bytes(value, size, self.0));
+        }
+    }
+}
+
+/// Called by librdkafka, on a thread of its own, when the queue turns non-empty.
+unsafe extern "C" fn on_data(_: *mut c::rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: the box that `RawQueue::ring` holds while this callback is enabled. A `Bell` may be rung from any thread, and
+    // ringing does not unwind: it locks without poisoning and unparks.
+    unsafe { &*bell.cast::<Bell>() }.ring();
+}
+
+/// Topic, partition, offset.
+pub(super) type Offsets = Vec<(String, i32, i64)>;
+
+/// High watermarks as the leaders give them now, open transactions included, whatever the client's isolation level. The
+/// answer's order is librdkafka's. `Err`: the code, and on what.
+pub(super) fn list_end_offsets<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    partitions: &TopicPartitionList,
+    timeout: Duration,
+) -> Result<Offsets, (RDKafkaErrorCode, String)> {
+    let rk = client.client().native_ptr();
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    // SAFETY: `rk` lives as long as `client`. Options, queue and event are made here and destroyed here, each once and in
+    // this order; result, infos and partitions are lent by the event and copied before it goes.
+    unsafe {
+        let options = c::rd_kafka_AdminOptions_new(rk, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS);
+        c::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        let refused = c::rd_kafka_AdminOptions_set_isolation_level(
+            options,
+            c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        );
+        if !refused.is_null() {
+            c::rd_kafka_error_destroy(refused);
+        }
+        let queue = c::rd_kafka_queue_new(rk);
+        c::rd_kafka_ListOffsets(rk, partitions.ptr(), options, queue);
+        // The request's own timeout answers; the second more is for the answer to get here.
+        let event = c::rd_kafka_queue_poll(queue, timeout_ms.saturating_add(1000));
+        let answer = read_offsets(event);
+        if !event.is_null() {
+            c::rd_kafka_event_destroy(event);
+        }
+        c::rd_kafka_queue_destroy(queue);
+        c::rd_kafka_AdminOptions_destroy(options);
+        answer
+    }
+}
+
+/// # Safety
+/// `event` is null or a live answer to ListOffsets.
+unsafe fn read_offsets(event: *mut c::rd_kafka_event_t) -> Result<Offsets, (RDKafkaErrorCode, String)> {
+    if event.is_null() {
+        return Err((RDKafkaErrorCode::OperationTimedOut, "no answer".to_owned()));
+    }
+    // SAFETY: by this function's contract; what the event lends is copied before returning.
+    unsafe {
+        let code = c::rd_kafka_event_error(event);
+        if code != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err((code.into(), text(c::rd_kafka_event_error_string(event))));
+        }
+        let result = c::rd_kafka_event_ListOffsets_result(event);
+        if result.is_null() {
+            return Err((RDKafkaErrorCode::Unknown, "an answer to another question".to_owned()));
+        }
+        let mut count = 0;
+        let infos = c::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+        let infos = if count == 0 { &[] } else { slice::from_raw_parts(infos, count) };
+        let mut offsets = Vec::with_capacity(count);
+        for info in infos {
+            let partition = &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
+            let topic = text(partition.topic);
+            if partition.err != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err((partition.err.into(), format!("{topic}/{}", partition.partition)));
+            }
+            offsets.push((topic, partition.partition, partition.offset));
+        }
+        Ok(offsets)
+    }
+}

@@ -1,0 +1,260 @@
+//! Producers: transactional for `exactly_once`, idempotent for `at_least_once`.
+//!
+//! After an error that leaves the outcome open, or that librdkafka calls fatal, the producer refuses everything further: its
+//! owner drops it and makes a new one, whose start finishes or aborts what the old one left.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+
+use super::context::ClientLog;
+use super::handle::{self, KafkaHandle};
+use super::settings::{self, KafkaSettings};
+use super::{START_TIMEOUT, classify};
+use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
+
+/// How long one end of a transaction may take: past the coordinator's own limit (`transaction.timeout.ms`, 10 s) waiting
+/// longer cannot help.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long `send` waits for room in the local queue. Past it nothing has left for a minute: the broker is gone.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
+
+struct ProducerLog {
+    log: ClientLog,
+    /// The first record that was refused since the transaction began: where it was going, and why.
+    refused: Mutex<Option<(String, RDKafkaErrorCode)>>,
+}
+
+impl ClientContext for ProducerLog {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.log.log(level, facility, line);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
+
+impl ProducerContext for ProducerLog {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            // An abort purges what was not sent, and tells so after it has returned: no fault of the next transaction.
+            if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+                return;
+            }
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.get_or_insert_with(|| (message.topic().to_owned(), code));
+        }
+    }
+}
+
+pub(super) struct KafkaProducer {
+    producer: ThreadedProducer<ProducerLog>,
+    settings: KafkaSettings,
+    name: String,
+    /// A record of the open transaction was refused.
+    tainted: bool,
+    /// Why nothing further is accepted.
+    dead: Option<BrokerError>,
+}
+
+/// A connected client; a transactional one has finished or aborted what an older one of its name left open.
+fn connect(settings: &KafkaSettings, transactional: bool) -> Result<ThreadedProducer<ProducerLog>, BrokerError> {
+    let context = ProducerLog { log: ClientLog::default(), refused: Mutex::default() };
+    let config = settings.producer(transactional);
+    let producer = ThreadedProducer::from_config_and_context(&config, context).map_err(|e| settings::setting(&e))?;
+    if !transactional {
+        return Ok(producer);
+    }
+    retry(START_TIMEOUT, |left| producer.init_transactions(left)).map_err(|failed| {
+        let what = format!("starting transactions as {}", settings.transactional_id());
+        let error = classify::transaction(&what, &failed);
+        // A time-out says nothing; why the client cannot connect does.
+        match producer.client().context().log.take_error() {
+            Some((code, reason)) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Transient) => {
+                classify::error(classify::kind(code), &format!("{what} at {}", settings.brokers), &reason)
+            }
+            _ => error,
+        }
+    })?;
+    Ok(producer)
+}
+
+impl KafkaProducer {
+    pub(super) fn new(settings: &KafkaSettings, transactional: bool) -> Result<KafkaProducer, BrokerError> {
+        let producer = connect(settings, transactional)?;
+        let name = if transactional { settings.transactional_id() } else { settings.instance.clone() };
+        Ok(KafkaProducer { producer, settings: settings.clone(), name, tainted: false, dead: None })
+    }
+
+    fn alive(&self) -> Result<(), BrokerError> {
+        self.dead.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Remembers an error after which this producer may not be used again.
+    fn note(&mut self, error: BrokerError) -> BrokerError {
+        if matches!(error.kind, ErrorKind::Fenced | ErrorKind::Fatal | ErrorKind::Uncertain) {
+            self.dead = Some(error.clone());
+        }
+        error
+    }
+
+    fn take_refused(&self) -> Option<(String, RDKafkaErrorCode)> {
+        self.producer.client().context().refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether a record was refused since last asked.
+    fn check_refused(&mut self) -> Result<(), BrokerError> {
+        match self.take_refused() {
+            None => Ok(()),
+            Some((topic, code)) => {
+                self.tainted = true;
+                // Dead letters of one record may be large; which topic refused it is what a person needs.
+                let kind = match classify::kind(code) {
+                    // The batch is lost with its transaction, not the producer.
+                    ErrorKind::Transient | ErrorKind::Unreachable => ErrorKind::Abortable,
+                    kind => kind,
+                };
+                Err(classify::error(kind, &format!("writing to topic {topic}"), &code.to_string()))
+            }
+        }
+    }
+
+    fn commit_within(
+        &mut self,
+        positions: &[Position],
+        metadata: &str,
+        group: &KafkaHandle,
+    ) -> Result<(), BrokerError> {
+        let what = format!("committing a transaction of {}", self.name);
+        let flushed = self.producer.flush(TRANSACTION_TIMEOUT);
+        self.check_refused()?;
+        // Nothing was committed yet, so every failure up to here costs the transaction and no more.
+        flushed
+            .map_err(|e| classify::error(ErrorKind::Abortable, &what, &format!("records not acknowledged ({e})")))?;
+        if !positions.is_empty() {
+            let offsets = handle::offsets(positions, metadata)?;
+            // Taken immediately before: an older generation would be refused, a newer one would be a lie.
+            let member = group.metadata(positions)?;
+            let send = |left| self.producer.send_offsets_to_transaction(&offsets, &member, left);
+            retry(TRANSACTION_TIMEOUT, send).map_err(|failed| abortable(classify::transaction(&what, &failed)))?;
+        }
+        retry(TRANSACTION_TIMEOUT, |left| self.producer.commit_transaction(left)).map_err(|failed| {
+            let error = classify::transaction(&what, &failed);
+            match error.kind {
+                // Refused for certain, or the place is another's, who decides.
+                ErrorKind::Abortable | ErrorKind::Fenced => error,
+                // The request may have arrived.
+                _ => classify::error(ErrorKind::Uncertain, &what, &failed.to_string()),
+            }
+        })
+    }
+}
+
+/// A transaction that failed before its commit was asked for can be aborted, unless the producer itself is finished.
+fn abortable(error: BrokerError) -> BrokerError {
+    match error.kind {
+        ErrorKind::Transient | ErrorKind::Unreachable => BrokerError::new(ErrorKind::Abortable, error.message),
+        _ => error,
+    }
+}
+
+/// Calls again while librdkafka says that this is safe, within `timeout` in total.
+fn retry(timeout: Duration, mut call: impl FnMut(Duration) -> KafkaResult<()>) -> KafkaResult<()> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match call(left.max(Duration::from_millis(1))) {
+            Err(failed) if classify::is_retriable(&failed) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Producer for KafkaProducer {
+    fn begin(&mut self) -> Result<(), BrokerError> {
+        self.alive()?;
+        let _ = self.take_refused();
+        let begun = self.producer.begin_transaction();
+        begun.map_err(|e| self.note(classify::transaction(&format!("beginning a transaction of {}", self.name), &e)))
+    }
+
+    fn send(&mut self, record: OutRecord) -> Result<(), BrokerError> {
+        self.alive()?;
+        let headers =
+            record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, (k, v)| {
+                all.insert(Header { key: k, value: v.as_deref() })
+            });
+        let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(headers);
+        out.key = record.key.as_deref();
+        out.payload = record.value.as_deref();
+        let deadline = Instant::now() + QUEUE_TIMEOUT;
+        loop {
+            match self.producer.send(out) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
+                    out = back;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err((failed, _)) => {
+                    let what = format!("writing {} bytes to topic {}", record.bytes(), record.topic);
+                    // A transaction that has already failed takes no more records; that is no fault of this one.
+                    let error = match failed.rdkafka_error_code() {
+                        Some(RDKafkaErrorCode::InvalidTransactionalState) => {
+                            classify::error(ErrorKind::Abortable, &what, &failed.to_string())
+                        }
+                        _ => classify::by_error(&what, &failed),
+                    };
+                    return Err(self.note(error));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, positions: &[Position], metadata: &str, group: &dyn GroupHandle) -> Result<(), BrokerError> {
+        self.alive()?;
+        let Some(group) = group.as_any().downcast_ref::<KafkaHandle>() else {
+            return Err(classify::error(ErrorKind::Fatal, "committing", "the membership is of another broker"));
+        };
+        self.commit_within(positions, metadata, group).map_err(|error| self.note(error))
+    }
+
+    fn abort(&mut self) -> Result<(), BrokerError> {
+        self.alive()?;
+        let aborted = retry(TRANSACTION_TIMEOUT, |left| self.producer.abort_transaction(left));
+        let what = format!("aborting a transaction of {}", self.name);
+        aborted.map_err(|e| self.note(classify::transaction(&what, &e)))?;
+        // A refused record leaves a hole in its partition's sequence numbers, on which librdkafka fails the next
+        // transaction too. A new client of the same name has no such past.
+        let refused = self.take_refused().is_some();
+        if std::mem::take(&mut self.tainted) || refused {
+            match connect(&self.settings, true) {
+                Ok(producer) => self.producer = producer,
+                Err(error) => return Err(self.dead.insert(error).clone()),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, timeout: Duration) -> Result<(), BrokerError> {
+        self.alive()?;
+        let flushed = self.producer.flush(timeout);
+        self.check_refused()?;
+        flushed.map_err(|e| classify::by_error("waiting for acknowledgements", &e))
+    }
+}

@@ -1,0 +1,139 @@
+//! One partition: an append-only log in which transactions interleave.
+//!
+//! A record's offset is its index. A record knows the transaction it was written in; whether that one is open, committed
+//! or aborted is known to the log alone, so ending a transaction touches no record. Each end takes one offset for its
+//! control marker, in every partition the transaction wrote to.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::RawRecord;
+use crate::ring::Bell;
+
+struct Slot {
+    /// `None`: a control marker.
+    record: Option<Arc<RawRecord>>,
+    transaction: Option<u64>,
+}
+
+#[derive(Default)]
+struct Log {
+    slots: Vec<Slot>,
+    /// Open transactions with the offset of their first record here.
+    open: BTreeMap<u64, i64>,
+    aborted: HashSet<u64>,
+    /// Rung after every change, by the number of the queue that listens.
+    bells: Vec<(u64, Bell)>,
+}
+
+/// What a fetch came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fetched {
+    /// Everything visible below this was given.
+    pub(super) position: i64,
+    /// Nothing more is visible now.
+    pub(super) at_end: bool,
+}
+
+/// A partition of a topic.
+pub(super) struct Partition {
+    topic: Arc<str>,
+    number: i32,
+    log: Mutex<Log>,
+}
+
+impl Partition {
+    pub(super) fn new(topic: Arc<str>, number: i32) -> Self {
+        Partition { topic, number, log: Mutex::default() }
+    }
+
+    pub(super) fn number(&self) -> i32 {
+        self.number
+    }
+
+    pub(super) fn is(&self, other: &Partition) -> bool {
+        self.number == other.number && self.topic == other.topic
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends and returns the offset.
+    pub(super) fn append(&self, record: Arc<RawRecord>, transaction: Option<u64>) -> i64 {
+        let mut log = self.lock();
+        let offset = log.slots.len() as i64;
+        if let Some(transaction) = transaction {
+            log.open.entry(transaction).or_insert(offset);
+        }
+        log.slots.push(Slot { record: Some(record), transaction });
+        log.ring();
+        offset
+    }
+
+    /// Writes the control marker of a transaction that wrote here.
+    pub(super) fn end_transaction(&self, transaction: u64, committed: bool) {
+        let mut log = self.lock();
+        if log.open.remove(&transaction).is_none() {
+            return;
+        }
+        if !committed {
+            log.aborted.insert(transaction);
+        }
+        log.slots.push(Slot { record: None, transaction: Some(transaction) });
+        log.ring();
+    }
+
+    /// Puts up to `records_max` visible records from offset `from` into `into`, under one lock.
+    pub(super) fn fetch(
+        &self,
+        from: i64,
+        records_max: usize,
+        read_committed: bool,
+        into: &mut VecDeque<(i64, Arc<RawRecord>)>,
+    ) -> Fetched {
+        let log = self.lock();
+        let end = if read_committed { log.last_stable() } else { log.slots.len() as i64 };
+        let mut position = from.clamp(0, end);
+        let mut room = records_max;
+        for slot in &log.slots[position as usize..end as usize] {
+            let hidden = read_committed && slot.transaction.is_some_and(|t| log.aborted.contains(&t));
+            if let (Some(record), false) = (&slot.record, hidden) {
+                if room == 0 {
+                    break;
+                }
+                room -= 1;
+                into.push_back((position, Arc::clone(record)));
+            }
+            position += 1;
+        }
+        Fetched { position, at_end: position == end }
+    }
+
+    /// The offset of the next record, open transactions included.
+    pub(super) fn high_watermark(&self) -> i64 {
+        self.lock().slots.len() as i64
+    }
+
+    /// Rings `bell` after every change from now on, for the queue of this number.
+    pub(super) fn listen(&self, queue: u64, bell: Bell) {
+        let mut log = self.lock();
+        log.bells.retain(|(known, _)| *known != queue);
+        log.bells.push((queue, bell));
+    }
+
+    pub(super) fn unlisten(&self, queue: u64) {
+        self.lock().bells.retain(|(known, _)| *known != queue);
+    }
+}
+
+impl Log {
+    /// Below this every transaction has ended.
+    fn last_stable(&self) -> i64 {
+        self.open.values().min().copied().unwrap_or(self.slots.len() as i64)
+    }
+
+    fn ring(&self) {
+        self.bells.iter().for_each(|(_, bell)| bell.ring());
+    }
+}
