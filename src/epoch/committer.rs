@@ -1,0 +1,293 @@
+//! The committer's thread.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::assembly::{Assembly, Epoch};
+use super::progress::Progress;
+use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
+use crate::event::{Correlation, DeadLetter, Report, Timestamp, TopicId, TopicTable};
+use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
+use crate::ring::{BarrierLine, Bell, Consumer};
+use crate::rules::plan::Plan;
+
+/// What the outputs are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// One transaction an epoch.
+    ExactlyOnce,
+    /// Outputs at once, offsets after their delivery.
+    AtLeastOnce,
+}
+
+/// Largest record of each topic, in bytes, where it is known.
+#[derive(Debug, Clone, Default)]
+pub struct TopicLimits(pub HashMap<String, usize>);
+
+impl TopicLimits {
+    /// Room that a record batch's own header and the record's varints take.
+    const OVERHEAD: usize = 512;
+    /// Kafka's default `message.max.bytes`.
+    const DEFAULT: usize = 1_048_588;
+
+    /// The largest record for a topic.
+    pub fn of(&self, topic: &str) -> usize {
+        self.0.get(topic).copied().unwrap_or(Self::DEFAULT).saturating_sub(Self::OVERHEAD)
+    }
+}
+
+/// Turns findings into records: `sink` behind the committer's back, so that neither room knows the other.
+pub trait Encode: Send {
+    /// A correlation's record, and whether events were left out to fit `limits`.
+    fn correlation(&mut self, found: &Correlation, limits: &TopicLimits) -> (OutRecord, bool);
+
+    /// A dead letter's record, given up at `now`.
+    fn dead_letter(&mut self, letter: DeadLetter, now: Timestamp, limits: &TopicLimits) -> OutRecord;
+}
+
+/// What the pipeline asks of the committer.
+pub enum Order {
+    /// Ask for a barrier now and answer when its epoch is committed.
+    Flush(Sender<()>),
+}
+
+/// What the committer tells the pipeline.
+#[derive(Debug)]
+pub enum Notice {
+    /// A bounded input is done and its last epoch committed.
+    Finished,
+    /// Nothing more can be committed by this committer.
+    Failed(BrokerError),
+}
+
+/// What a committer is made of.
+pub struct CommitterParts {
+    /// The rule set, for names.
+    pub plan: Arc<Plan>,
+    /// Topic names.
+    pub topics: TopicTable,
+    /// Rung by reports and orders.
+    pub bell: Bell,
+    /// One ring per source and shard.
+    pub reports: Vec<Consumer<Report>>,
+    /// Where barriers are asked for, and whom to wake then.
+    pub barriers: BarrierLine,
+    /// The sources' bells.
+    pub sources: Vec<Bell>,
+    /// Sends.
+    pub producer: Box<dyn Producer>,
+    /// Whose offsets.
+    pub group: Arc<dyn GroupHandle>,
+    /// Transactions or not.
+    pub delivery: Delivery,
+    /// Time between barriers.
+    pub interval: Duration,
+    /// Correlations and dead letters to records.
+    pub encoder: Box<dyn Encode>,
+    /// Largest records.
+    pub limits: TopicLimits,
+    /// From the pipeline.
+    pub orders: Receiver<Order>,
+    /// To the pipeline.
+    pub notices: Sender<Notice>,
+    /// Totals of committed epochs.
+    pub progress: Arc<Mutex<Progress>>,
+}
+
+/// The sole owner of commit.
+pub struct Committer {
+    parts: CommitterParts,
+    assembly: Assembly,
+    committed: u64,
+    /// What the broker has of our offsets.
+    stored: BTreeMap<(TopicId, i32), i64>,
+    next_barrier: Instant,
+    waiting: Vec<(u64, Sender<()>)>,
+    unfinished: usize,
+    final_epoch: Option<u64>,
+    warned_trimmed: bool,
+}
+
+impl Committer {
+    /// A committer before its first epoch.
+    pub fn new(parts: CommitterParts) -> Self {
+        let senders = parts.reports.len();
+        Committer {
+            assembly: Assembly::new(senders),
+            committed: 0,
+            stored: BTreeMap::new(),
+            next_barrier: Instant::now() + parts.interval,
+            waiting: Vec::new(),
+            unfinished: senders,
+            final_epoch: None,
+            warned_trimmed: false,
+            parts,
+        }
+    }
+
+    /// Runs until `stop`, the end of a bounded input, or a failure (told by a [`Notice`]). An open transaction is aborted by
+    /// the next producer of this instance if it cannot be aborted here.
+    pub fn run(mut self, stop: impl Fn() -> bool) {
+        while !stop() {
+            match self.turn() {
+                Ok(true) => {
+                    drop(self.parts.notices.send(Notice::Finished));
+                    return;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    drop(self.parts.notices.send(Notice::Failed(error)));
+                    return;
+                }
+            }
+            // With all epochs in flight there is nothing to ask for: a report wakes us.
+            let until = if self.in_flight() >= EPOCHS_IN_FLIGHT {
+                Duration::from_millis(500)
+            } else {
+                self.next_barrier.saturating_duration_since(Instant::now())
+            };
+            let parts = &self.parts;
+            let due = || stop() || !parts.orders.is_empty() || parts.reports.iter().any(|ring| !ring.is_empty());
+            parts.bell.wait(due, Some(until.max(Duration::from_millis(1))));
+        }
+    }
+
+    /// One look at everything. `true`: the last epoch of a bounded input is committed.
+    fn turn(&mut self) -> Result<bool, BrokerError> {
+        for sender in 0..self.parts.reports.len() {
+            while let Some(report) = self.parts.reports[sender].pop() {
+                self.take(sender, report)?;
+            }
+        }
+        while let Ok(Order::Flush(answer)) = self.parts.orders.try_recv() {
+            let number = self.request();
+            self.waiting.push((number, answer));
+        }
+        while let Some((number, epoch)) = self.assembly.take_whole() {
+            self.commit(number, epoch)?;
+            self.committed = number;
+            self.waiting.retain(|(target, answer)| {
+                let done = *target <= number;
+                if done {
+                    // Whoever asked may have given up waiting.
+                    let _ = answer.send(());
+                }
+                !done
+            });
+            if self.final_epoch.is_some_and(|last| number >= last) {
+                return Ok(true);
+            }
+        }
+        if self.unfinished == 0 && self.final_epoch.is_none() {
+            self.final_epoch = Some(self.request());
+        }
+        let due = Instant::now() >= self.next_barrier || self.assembly.bytes() >= EPOCH_OUTPUT_BYTES;
+        if due && self.in_flight() < EPOCHS_IN_FLIGHT {
+            self.request();
+        }
+        Ok(false)
+    }
+
+    fn in_flight(&self) -> usize {
+        (self.parts.barriers.requested() - self.committed) as usize
+    }
+
+    fn request(&mut self) -> u64 {
+        self.next_barrier = Instant::now() + self.parts.interval;
+        let number = self.parts.barriers.request();
+        self.parts.sources.iter().for_each(Bell::ring);
+        number
+    }
+
+    /// Encodes a report's records into its epoch; with `at_least_once` they go out at once.
+    fn take(&mut self, sender: usize, report: Report) -> Result<(), BrokerError> {
+        let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
+        let limits = &self.parts.limits;
+        let epoch = self.assembly.of(sender);
+        for found in &report.correlations {
+            let (record, trimmed) = self.parts.encoder.correlation(found, limits);
+            let rule = &self.parts.plan.rules[found.rule.0 as usize].id;
+            if trimmed && !std::mem::replace(&mut self.warned_trimmed, true) {
+                let topic = &record.topic;
+                tracing::warn!(rule, %topic, "a correlation was trimmed to fit the topic's max.message.bytes; said once");
+            }
+            match epoch.progress.correlations.get_mut(rule) {
+                Some(count) => *count += 1,
+                None => drop(epoch.progress.correlations.insert(rule.clone(), 1)),
+            }
+            records.push(record);
+        }
+        let now = Timestamp::now();
+        for letter in report.dead_letters {
+            *epoch.progress.dead_letters.entry(letter.code.name()).or_default() += 1;
+            records.push(self.parts.encoder.dead_letter(letter, now, limits));
+        }
+        for (topic, counts) in &report.counts {
+            epoch.progress.counts.entry(self.parts.topics.name(*topic)).or_default().merge(counts);
+        }
+        report.positions.into_iter().for_each(|position| Assembly::add_position(epoch, position));
+        epoch.moved |= report.moved;
+        match self.parts.delivery {
+            Delivery::ExactlyOnce => {
+                epoch.bytes += records.iter().map(OutRecord::bytes).sum::<usize>();
+                epoch.records.append(&mut records);
+            }
+            Delivery::AtLeastOnce => {
+                records.into_iter().try_for_each(|record| self.parts.producer.send(record))?;
+            }
+        }
+        self.unfinished -= usize::from(report.finished);
+        if let Some(barrier) = report.barrier {
+            self.assembly.close(sender, barrier);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<(), BrokerError> {
+        let moved = epoch.positions.iter().any(|(partition, next)| self.stored.get(partition) != Some(next));
+        let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
+        if moved || spoken {
+            let positions: Vec<Position> = epoch.positions.iter().map(|(at, next)| self.position(*at, *next)).collect();
+            // Attempts are not counted: the number only tells which epoch the offsets belong to.
+            let metadata = format!("epoch={number}");
+            match self.parts.delivery {
+                Delivery::ExactlyOnce => {
+                    self.transact(&positions, &metadata, std::mem::take(&mut epoch.records))?;
+                }
+                Delivery::AtLeastOnce => {
+                    self.parts.producer.flush(Duration::from_secs(30))?;
+                    self.parts.group.commit(&positions, &metadata)?;
+                }
+            }
+            self.stored.extend(epoch.positions);
+            epoch.progress.epochs = 1;
+            epoch.progress.last_commit = Some(Timestamp::now());
+        }
+        self.parts.progress.lock().unwrap_or_else(PoisonError::into_inner).merge(epoch.progress);
+        Ok(())
+    }
+
+    /// One transaction: outputs, dead letters, offsets. Any failure ends this incarnation; what was not committed is read
+    /// again from the committed offsets.
+    fn transact(&mut self, positions: &[Position], metadata: &str, records: Vec<OutRecord>) -> Result<(), BrokerError> {
+        let producer = &mut self.parts.producer;
+        let sent = producer.begin().and_then(|()| {
+            records.into_iter().try_for_each(|record| producer.send(record))?;
+            producer.commit(positions, metadata, &*self.parts.group)
+        });
+        if let Err(error) = &sent
+            && !matches!(error.kind, ErrorKind::Uncertain | ErrorKind::Fenced | ErrorKind::Fatal)
+            && let Err(abort) = producer.abort()
+        {
+            tracing::warn!(%abort, "the transaction could not be aborted; the next producer of this instance does it");
+        }
+        sent
+    }
+
+    fn position(&self, (topic, partition): (TopicId, i32), offset: i64) -> Position {
+        Position { partition: TopicPartition { topic: self.parts.topics.name(topic), partition }, offset }
+    }
+}

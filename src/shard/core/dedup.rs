@@ -1,0 +1,143 @@
+//! Exact dedup: the ids of the last `window` of event time, by 128-bit hash of (event identity, dimension, key).
+//!
+//! One table answers for all buckets, whatever time a copy bears. Each id lies in the bucket of its event's time (of the
+//! watermark, if the event is behind it), and a bucket expires as a whole once the watermark has passed its end by
+//! `window`: an id lives at least that long. An id of an expired bucket counts as gone at once, so what is a duplicate
+//! follows from watermarks alone; its memory is given back in small steps, because a bucket may hold millions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::event::{Hash128, Signal, Span, Timestamp, stable_hash128};
+
+/// Buckets in one window: an id lives at most 1/8 longer than asked for.
+const BUCKETS_PER_WINDOW: i64 = 8;
+
+/// Expired ids removed for each id that is looked up: twice what comes in, so a backlog of removals always shrinks.
+const REMOVED_PER_LOOKUP: usize = 2;
+
+/// Expired ids removed each time the watermark moves: about 50 µs of work.
+const REMOVED_PER_ADVANCE: usize = 1024;
+
+/// Ids are hashes already. Halves, so that an entry is aligned to 8 bytes, not 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Id {
+    high: u64,
+    low: u64,
+}
+
+impl From<Hash128> for Id {
+    fn from(hash: Hash128) -> Id {
+        Id { high: (hash.0 >> 64) as u64, low: hash.0 as u64 }
+    }
+}
+
+impl std::hash::Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low);
+    }
+}
+
+#[derive(Debug, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// The dedup set of one task.
+#[derive(Debug, Default)]
+pub(super) struct Dedup {
+    /// Id → bucket.
+    ids: HashMap<Id, i64, BuildHasherDefault<AsIs>>,
+    buckets: BTreeMap<i64, Vec<Id>>,
+    /// Buckets below this are expired.
+    live_from: i64,
+    /// Expired buckets whose ids are still in the table.
+    expired: Vec<(i64, Vec<Id>)>,
+    bytes: Vec<u8>,
+}
+
+impl Dedup {
+    pub(super) fn new() -> Dedup {
+        Dedup { live_from: i64::MIN, ..Dedup::default() }
+    }
+
+    /// Whether the signal was seen before; it is now. `window` must not be zero.
+    pub(super) fn seen(&mut self, signal: &Signal, dimension: u64, window: Span, watermark: Timestamp) -> bool {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&signal.identity.0.to_le_bytes());
+        self.bytes.extend_from_slice(&dimension.to_le_bytes());
+        self.bytes.extend_from_slice(signal.key.bytes());
+        let id = Id::from(stable_hash128(0, &self.bytes));
+        let bucket = bucket_of(signal.event.time.max(watermark), window);
+        self.remove_expired(REMOVED_PER_LOOKUP);
+        match self.ids.get_mut(&id) {
+            Some(held) if *held >= self.live_from => return true,
+            Some(held) => *held = bucket,
+            None => {
+                self.ids.insert(id, bucket);
+            }
+        }
+        self.buckets.entry(bucket).or_default().push(id);
+        false
+    }
+
+    /// Expires what the watermark allows.
+    pub(super) fn advance(&mut self, window: Span, watermark: Timestamp) {
+        if watermark == Timestamp::MIN || window == Span::MAX {
+            return;
+        }
+        // The events of bucket b have times up to (b + 1) * width - 1; they are needed up to that + window.
+        let live_from = bucket_of(watermark - window, window);
+        if live_from > self.live_from {
+            self.live_from = live_from;
+            while let Some(first) = self.buckets.first_entry().filter(|first| *first.key() < live_from) {
+                self.expired.push(first.remove_entry());
+            }
+        }
+        self.remove_expired(REMOVED_PER_ADVANCE);
+        if self.ids.capacity() > 1 << 16 && self.ids.len() * 8 < self.ids.capacity() {
+            self.ids.shrink_to(self.ids.len() * 2);
+        }
+    }
+
+    fn remove_expired(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some((bucket, ids)) = self.expired.last_mut() else { return };
+            match ids.pop() {
+                // An id that came again after its expiry lies in a later bucket now and stays.
+                Some(id) => {
+                    if self.ids.get(&id) == Some(bucket) {
+                        self.ids.remove(&id);
+                    }
+                }
+                None => {
+                    self.expired.pop();
+                }
+            }
+        }
+    }
+
+    /// Ids in the table.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Approximate bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.ids.capacity() * (std::mem::size_of::<(Id, i64)>() + 1) + self.ids.len() * std::mem::size_of::<Id>()
+    }
+}
+
+fn bucket_of(time: Timestamp, window: Span) -> i64 {
+    time.0.div_euclid((window.0 / BUCKETS_PER_WINDOW).max(1))
+}

@@ -1,0 +1,286 @@
+//! One task's state, and the loop that takes events and deadlines in one order.
+
+use std::sync::Arc;
+
+use super::dedup::Dedup;
+use super::keys::{KeyId, Keys};
+use super::matching::{Arriving, CLEAN, Matching};
+use super::report::Reporter;
+use super::state::KeyState;
+use super::suppress::Suppressed;
+use super::{Output, Settings};
+use crate::event::{Evidence, Key, KeyBuilder, RuleIndex, Signal, StepId, Timestamp};
+use crate::rules::plan::{Pattern, Plan};
+use crate::timeline::{Order, Wheel};
+
+/// A deadline of one key.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    rule: RuleIndex,
+    key: KeyId,
+}
+
+/// What the tasks of a core share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) settings: Settings,
+    pub(super) reporter: Reporter,
+    /// For each step: its events must come in order. Only rules of single events without suppression need none.
+    pub(super) ordered: Vec<bool>,
+    pub(super) no_key: Key,
+}
+
+impl Shared {
+    pub(super) fn new(plan: Arc<Plan>, settings: Settings, topics: crate::event::TopicTable) -> Shared {
+        let rule_of = |rule: RuleIndex| plan.rules.get(rule.0 as usize);
+        let unordered = |rule: RuleIndex| {
+            rule_of(rule).is_some_and(|rule| matches!(rule.pattern, Pattern::Event) && rule.suppress.is_none())
+        };
+        let ordered = plan.steps.iter().map(|step| !unordered(step.rule)).collect();
+        let reporter = Reporter::new(Arc::clone(&plan), topics);
+        Shared { plan, settings, reporter, ordered, no_key: KeyBuilder::default().build(0) }
+    }
+
+    fn ordered(&self, step: StepId) -> bool {
+        self.ordered.get(step.0 as usize).copied().unwrap_or(false)
+    }
+}
+
+/// The state of one task.
+#[derive(Debug)]
+pub(super) struct TaskState {
+    pub(super) watermark: Timestamp,
+    /// Newest event time taken.
+    pub(super) newest: Timestamp,
+    pub(super) dedup: Dedup,
+    pub(super) order: Order,
+    pub(super) keys: Keys,
+    pub(super) suppressed: Suppressed,
+    /// Matches begun and not decided.
+    pub(super) pending: usize,
+    /// Places in all timelines.
+    pub(super) held: usize,
+    wheel: Wheel<Due>,
+    /// Deadlines at which void ones are looked for.
+    sweep_at: usize,
+    due: Vec<Due>,
+    deadlines: Vec<(Timestamp, RuleIndex)>,
+}
+
+/// How far a task may go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until {
+    /// Events and deadlines before this; `None`: all.
+    pub(super) before: Option<Timestamp>,
+    /// The watermark up to which all was taken before.
+    pub(super) decided_before: Timestamp,
+    /// At the end of a bounded input: the newest event time.
+    pub(super) end: Option<Timestamp>,
+}
+
+/// Lends out what [`Matching`] needs, field by field, so that a key's state may stay borrowed.
+macro_rules! matching {
+    ($task:ident, $shared:ident, $until:ident, $out:ident) => {
+        Matching {
+            plan: &$shared.plan,
+            settings: &$shared.settings,
+            decided_before: $until.decided_before,
+            end: $until.end,
+            reporter: &mut $shared.reporter,
+            suppressed: &mut $task.suppressed,
+            deadlines: &mut $task.deadlines,
+            pending: &mut $task.pending,
+            out: $out,
+        }
+    };
+}
+
+impl TaskState {
+    pub(super) fn new() -> TaskState {
+        TaskState {
+            watermark: Timestamp::MIN,
+            newest: Timestamp::MIN,
+            dedup: Dedup::new(),
+            order: Order::default(),
+            keys: Keys::new(),
+            suppressed: Suppressed::default(),
+            pending: 0,
+            held: 0,
+            wheel: Wheel::default(),
+            sweep_at: DEADLINES_UNSWEPT,
+            due: Vec::new(),
+            deadlines: Vec::new(),
+        }
+    }
+
+    /// Takes a signal that is neither a duplicate nor thrown away as late: rules that need no order report at once, for
+    /// the others it waits. Behind the watermark nothing is to be waited for.
+    pub(super) fn accept(&mut self, signal: Signal, shared: &mut Shared, out: &mut Output) {
+        let until = Until { before: Some(self.watermark), decided_before: self.watermark, end: None };
+        let mut waits = false;
+        for &step in &signal.steps {
+            if shared.ordered(step) {
+                waits = true;
+            } else {
+                self.report_single(step, &signal.key, signal.dimension, &signal.event, shared, until, out);
+            }
+        }
+        if waits {
+            let late = signal.event.time < self.watermark;
+            self.order.push(signal);
+            if late {
+                self.run(until, shared, out);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call for two places; a struct would only rename them")]
+    fn report_single(
+        &mut self,
+        step: StepId,
+        key: &Key,
+        dimension: crate::event::DimensionId,
+        event: &Arc<Evidence>,
+        shared: &mut Shared,
+        until: Until,
+        out: &mut Output,
+    ) {
+        let Some(rule) = shared.plan.steps.get(step.0 as usize).map(|step| step.rule) else { return };
+        // The key of a per-event dimension only spreads events over shards; it names nothing.
+        let per_event = shared.plan.dimensions.get(dimension.0 as usize).is_some_and(|d| d.per_event);
+        let no_key = shared.no_key.clone();
+        matching!(self, shared, until, out).single(rule, step, if per_event { &no_key } else { key }, event);
+    }
+
+    /// Takes events and deadlines in one order: a deadline after every event of its time or before, and before any later.
+    pub(super) fn run(&mut self, until: Until, shared: &mut Shared, out: &mut Output) {
+        let in_reach = |time: &Timestamp| until.before.is_none_or(|before| *time < before);
+        loop {
+            let event = self.order.next_time().filter(in_reach);
+            let deadline = self.wheel.next_time().filter(in_reach);
+            match (event, deadline) {
+                (None, None) => return,
+                (event, Some(deadline)) if event.is_none_or(|event| deadline < event) => {
+                    self.fire(deadline, until, shared, out);
+                }
+                _ => {
+                    if let Some(signal) = self.order.pop() {
+                        self.step(signal, until, shared, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One event meets the rules of its key.
+    fn step(&mut self, signal: Signal, until: Until, shared: &mut Shared, out: &mut Output) {
+        let Signal { event, dimension, key, steps, .. } = signal;
+        let found = self.keys.find(dimension, &key);
+        let mut state = match found.and_then(|id| self.keys.get_mut(id)) {
+            Some(held) => std::mem::take(&mut held.state),
+            None => KeyState::default(),
+        };
+        let held_before = state.timeline.len();
+        let plan = Arc::clone(&shared.plan);
+        let rule_of = |step: &StepId| plan.steps.get(step.0 as usize).map(|step| step.rule);
+        let mut arriving = Arriving { key: &key, event: &event, steps: &steps, position: None };
+        for of_rule in steps.chunk_by(|a, b| rule_of(a) == rule_of(b)) {
+            let Some(&first) = of_rule.first().filter(|step| shared.ordered(**step)) else { continue };
+            let Some(rule) = rule_of(&first) else { continue };
+            let single = plan.rules.get(rule.0 as usize).is_some_and(|rule| matches!(rule.pattern, Pattern::Event));
+            if single {
+                self.report_single(first, &key, dimension, &event, shared, until, out);
+            } else {
+                matching!(self, shared, until, out).take(rule, of_rule, &mut arriving, &mut state);
+            }
+        }
+        if let Some(position) = arriving.position {
+            state.timeline.release(position);
+        }
+        self.held = self.held + state.timeline.len() - held_before;
+        let id = match (found, state.is_empty()) {
+            (None, true) => None,
+            (None, false) => Some(self.keys.insert(dimension, key, state)),
+            (Some(id), _) => self.put_back(id, state),
+        };
+        self.set_deadlines(id);
+    }
+
+    /// All deadlines of one time: by rule (rules are ordered by id), then key; cleaning last.
+    fn fire(&mut self, at: Timestamp, until: Until, shared: &mut Shared, out: &mut Output) {
+        let mut due = std::mem::take(&mut self.due);
+        while let Some(one) = self.wheel.pop_at(at) {
+            due.push(one);
+        }
+        if due.len() > 1 {
+            let name = |id| self.keys.get(id).map(|held| &held.key);
+            due.sort_by(|a, b| a.rule.cmp(&b.rule).then_with(|| name(a.key).cmp(&name(b.key))));
+        }
+        for one in due.drain(..) {
+            let Some(held) = self.keys.get_mut(one.key) else { continue };
+            let mut state = std::mem::take(&mut held.state);
+            let held_before = state.timeline.len();
+            let mut matching = matching!(self, shared, until, out);
+            if one.rule == CLEAN {
+                matching.clean(at, &mut state);
+            } else {
+                matching.decide(one.rule, at, &held.key, &mut state);
+            }
+            self.held = self.held + state.timeline.len() - held_before;
+            let id = self.put_back(one.key, state);
+            self.set_deadlines(id);
+        }
+        if due.capacity() > DUE_KEPT {
+            due = Vec::new();
+        }
+        self.due = due;
+    }
+
+    /// Puts a key's state back, or forgets the key if none is left.
+    fn put_back(&mut self, id: KeyId, state: KeyState) -> Option<KeyId> {
+        if state.is_empty() {
+            self.keys.remove(id);
+            return None;
+        }
+        if let Some(held) = self.keys.get_mut(id) {
+            held.state = state;
+        }
+        Some(id)
+    }
+
+    fn set_deadlines(&mut self, key: Option<KeyId>) {
+        match key {
+            Some(key) => self.deadlines.drain(..).for_each(|(at, rule)| self.wheel.push(at, Due { rule, key })),
+            None => self.deadlines.clear(),
+        }
+        if self.wheel.len() >= self.sweep_at {
+            self.sweep();
+        }
+    }
+
+    /// Drops void deadlines. A rule like "started, and not ended within a day" sets one for each start and needs it for
+    /// the few that do not end; without this the wheel would hold all starts of a day. Runs each time the wheel has
+    /// doubled, so it costs each deadline a constant.
+    fn sweep(&mut self) {
+        let keys = &self.keys;
+        self.wheel.retain(|at, due| {
+            let state = keys.get(due.key).map(|held| &held.state);
+            state.is_some_and(
+                |state| if due.rule == CLEAN { state.armed == Some(at) } else { state.wants(due.rule, at) },
+            )
+        });
+        self.sweep_at = DEADLINES_UNSWEPT.max(self.wheel.len() * 2);
+    }
+
+    /// Deadlines set, void ones included.
+    pub(super) fn deadlines(&self) -> usize {
+        self.wheel.len()
+    }
+}
+
+/// Deadlines that are never looked through: 2 MB.
+const DEADLINES_UNSWEPT: usize = 1 << 16;
+
+/// Room for deadlines of one time that is kept.
+const DUE_KEPT: usize = 1 << 12;

@@ -1,0 +1,410 @@
+//! The source thread's loop: commands, reading turns, watermarks, barriers, and waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::clock::{Board, PartitionClock};
+use super::outgoing::Outgoing;
+use super::reader::{Processor, Reader};
+use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
+use crate::event::{Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
+use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
+use crate::ring::{BarrierLine, Bell};
+
+/// Dead letters of one turn are handed on at this many bytes: a poisoned topic must not pile up in the source.
+const DEAD_LETTER_TURN_BYTES: usize = 1 << 20;
+
+/// How long a source sleeps when nothing rings: the pace of idle decisions and of deadlines on a silent input.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long it sleeps when a partition waits for others to follow.
+const ALIGNMENT_TICK: Duration = Duration::from_millis(2);
+
+/// A partition is probed again for idleness after this long without an answer that settles it.
+const PROBE_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the pipeline tells a source.
+pub enum Command {
+    /// Read these partitions.
+    Assign(Vec<Reader>),
+    /// Stop reading these, then answer on the channel.
+    Release(Vec<TopicPartition>, Sender<()>),
+    /// Forget these; their epochs are committed. The tasks have no partition here any more.
+    Drop(Vec<TopicPartition>, Vec<Task>),
+}
+
+/// What a source asks of the group thread.
+pub enum Request {
+    /// Is anything beyond our position? The answer goes to the clock.
+    Probe(TopicPartition, Arc<PartitionClock>),
+    /// Stop fetching: the partition has been held for long.
+    Pause(TopicPartition),
+    /// Fetch again.
+    Resume(TopicPartition),
+    /// A partition cannot be read.
+    Failed(BrokerError),
+}
+
+/// What the pipeline wants of all its sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Read.
+    Run,
+    /// Read nothing more; answer barriers.
+    Drain,
+    /// Return at once.
+    Stop,
+}
+
+/// The shared phase.
+#[derive(Debug, Clone, Default)]
+pub struct PhaseCell(Arc<AtomicU8>);
+
+impl PhaseCell {
+    /// Sets the phase; ring the threads' bells after.
+    pub fn set(&self, phase: Phase) {
+        // Only ever forward: a stop is not taken back by a late drain.
+        self.0.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    /// The phase.
+    pub fn get(&self) -> Phase {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Phase::Run,
+            1 => Phase::Drain,
+            _ => Phase::Stop,
+        }
+    }
+}
+
+/// What a source is made of.
+pub struct SourceParts {
+    /// Rung by queues with data, rings with room, barriers and commands.
+    pub bell: Bell,
+    /// From the pipeline.
+    pub commands: Receiver<Command>,
+    /// To the group thread.
+    pub requests: Sender<Request>,
+    /// The rings.
+    pub outgoing: Outgoing,
+    /// Decoders, detector, router.
+    pub processor: Processor,
+    /// All partitions' clocks.
+    pub board: Board,
+    /// When barriers are due.
+    pub barriers: BarrierLine,
+    /// Run, drain or stop.
+    pub phase: PhaseCell,
+    /// The input ends (`--until-end`, files).
+    pub bounded: bool,
+    /// With one order for all partitions (`locality: instance`) every source announces task 0, with or without partitions.
+    pub one_task: bool,
+}
+
+/// A source thread.
+pub struct Source {
+    parts: SourceParts,
+    readers: Vec<Reader>,
+    barrier: u64,
+    finish_sent: bool,
+}
+
+impl Source {
+    /// A source without partitions yet.
+    pub fn new(parts: SourceParts) -> Self {
+        Source { parts, readers: Vec::new(), barrier: 0, finish_sent: false }
+    }
+
+    /// Runs until the phase says stop.
+    pub fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            self.take_commands();
+            let phase = self.parts.phase.get();
+            if phase == Phase::Stop {
+                return;
+            }
+            let free = self.parts.outgoing.retry();
+            let mut aligned = true;
+            let mut read = 0;
+            if free && phase == Phase::Run {
+                (read, aligned) = self.turn(now);
+            } else {
+                self.hold(now);
+            }
+            self.decide_idle(now);
+            self.announce();
+            self.report_dead_letters();
+            self.finish_if_due();
+            self.answer_barriers();
+            if read == 0 {
+                self.rest(aligned);
+            }
+        }
+    }
+
+    /// Sleeps until there may be something to do.
+    fn rest(&self, aligned: bool) {
+        let parts = &self.parts;
+        let due = || {
+            parts.barriers.requested() != self.barrier
+                || !parts.commands.is_empty()
+                || parts.phase.get() == Phase::Stop
+                || parts.outgoing.is_held() && !parts.outgoing.would_wait()
+        };
+        parts.bell.wait(due, Some(if aligned { TICK } else { ALIGNMENT_TICK }));
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.parts.commands.try_recv() {
+            match command {
+                Command::Assign(readers) => {
+                    for mut reader in readers {
+                        reader.floor = self.parts.outgoing.announced(reader.task());
+                        if let Some(queue) = &mut reader.queue {
+                            queue.ring_on_data(self.parts.bell.clone());
+                        }
+                        let at_end = reader.until.is_some_and(|until| reader.next.is_some_and(|next| next >= until));
+                        if at_end {
+                            self.parts.board.finish(&reader.clock);
+                            reader.finished = true;
+                        }
+                        self.readers.push(reader);
+                    }
+                }
+                Command::Release(partitions, answer) => {
+                    for reader in self.readers.iter_mut().filter(|reader| partitions.contains(&reader.partition)) {
+                        reader.released = true;
+                    }
+                    // Nobody listening any more means that the pipeline is stopping.
+                    let _ = answer.send(());
+                }
+                Command::Drop(partitions, tasks) => {
+                    let board = &self.parts.board;
+                    self.readers.retain(|reader| {
+                        let gone = partitions.contains(&reader.partition);
+                        if gone {
+                            board.remove(&reader.clock);
+                        }
+                        !gone
+                    });
+                    if !tasks.is_empty() {
+                        self.parts.outgoing.forget(&tasks);
+                        self.parts.outgoing.mark(&Mark::DropTasks(tasks));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads once from every partition that may be read. Returns the number of deliveries, and whether no partition had to
+    /// wait for others.
+    fn turn(&mut self, now: Instant) -> (usize, bool) {
+        self.parts.processor.now = Timestamp::now();
+        let (mut read, mut aligned) = (0, true);
+        for at in 0..self.readers.len() {
+            let reader = &mut self.readers[at];
+            if reader.finished || reader.released {
+                continue;
+            }
+            let max_skew = self.parts.processor.streams[reader.stream].stream.max_skew;
+            let limit = self.parts.board.alignment_base(reader.task()).map(|base| base + max_skew);
+            let ahead = limit.is_some_and(|limit| reader.watermark() > limit);
+            if ahead || self.parts.outgoing.is_held() {
+                aligned &= !ahead;
+                Self::hold_one(reader, now, &self.parts.requests);
+                continue;
+            }
+            reader.held_since = None;
+            if std::mem::take(&mut reader.paused) {
+                drop(self.parts.requests.send(Request::Resume(reader.partition.clone())));
+            }
+            read += self.read(at, now, limit, max_skew);
+        }
+        (read, aligned)
+    }
+
+    /// Reads one partition for a turn, up to the event time `limit`: beyond it the others must follow first. Without a limit
+    /// nothing is known of anyone yet; then the first record sets it.
+    fn read(&mut self, at: usize, now: Instant, limit: Option<Timestamp>, max_skew: Span) -> usize {
+        let reader = &mut self.readers[at];
+        let Some(mut queue) = reader.queue.take() else { return 0 };
+        let SourceParts { outgoing, processor, board, requests, .. } = &mut self.parts;
+        let mut left = SOURCE_TURN_RECORDS;
+        let mut records = 0;
+        let mut limit = limit;
+        let deliveries = queue.drain(&mut |delivery| match delivery {
+            Delivery::Record(record) => {
+                if reader.until.is_some_and(|until| record.offset >= until) {
+                    reader.finished = true;
+                    return Flow::Stop;
+                }
+                let idle = reader.clock.is_idle();
+                if idle {
+                    reader.floor = outgoing.announced(reader.clock.task);
+                }
+                let mut free = true;
+                processor.process(reader, record, &mut |shard, signal| free &= outgoing.signal(shard, signal));
+                // Back is who brings something newer than was announced meanwhile; poison or a straggler must not let an old
+                // clock hold everyone.
+                if idle && reader.is_back() {
+                    reader.clock.set_idle(false);
+                }
+                records += 1;
+                left -= 1;
+                let full = processor.dead_letter_bytes >= DEAD_LETTER_TURN_BYTES;
+                let own = reader.watermark();
+                let ahead = own != Timestamp::MIN && own > *limit.get_or_insert(own + max_skew);
+                if left == 0 || !free || full || ahead { Flow::Stop } else { Flow::Continue }
+            }
+            Delivery::End { position } => {
+                reader.reached = reader.reached.max(position);
+                let bounded = reader.until;
+                if bounded.is_some_and(|until| until == i64::MAX || position >= until) {
+                    reader.finished = true;
+                    return Flow::Stop;
+                }
+                Flow::Continue
+            }
+            Delivery::Failed(error) => {
+                reader.released = true;
+                drop(requests.send(Request::Failed(error)));
+                Flow::Stop
+            }
+        });
+        reader.queue = Some(queue);
+        if records > 0 {
+            reader.last_record = now;
+            reader.probe_asked = None;
+            if std::mem::take(&mut reader.dated) {
+                reader.last_dated = now;
+            }
+            reader.publish_clock();
+        }
+        if reader.finished {
+            board.finish(&reader.clock);
+        }
+        deliveries
+    }
+
+    fn hold(&mut self, now: Instant) {
+        for reader in &mut self.readers {
+            Self::hold_one(reader, now, &self.parts.requests);
+        }
+    }
+
+    /// A partition that may not be read: after a while its prefetch is given back.
+    fn hold_one(reader: &mut Reader, now: Instant, requests: &Sender<Request>) {
+        let since = *reader.held_since.get_or_insert(now);
+        if !reader.paused && !reader.finished && !reader.released && now - since > PAUSE_AFTER.to_std() {
+            reader.paused = true;
+            drop(requests.send(Request::Pause(reader.partition.clone())));
+        }
+    }
+
+    /// Decides which partitions are idle: only on a fresh answer of the leader that nothing lies beyond our position.
+    fn decide_idle(&mut self, now: Instant) {
+        for reader in &mut self.readers {
+            let Some(timeout) = self.parts.processor.streams[reader.stream].stream.idle_timeout else { continue };
+            let busy = reader.finished || reader.released || reader.held_since.is_some() || reader.clock.is_idle();
+            if busy || now - reader.last_dated < timeout.to_std() {
+                continue;
+            }
+            if now - reader.last_record < timeout.to_std() {
+                // Records come, and none has an event time: its clock has nothing to say and must not stop the others.
+                let (topic, partition) = (&reader.partition.topic, reader.partition.partition);
+                tracing::warn!(
+                    "{topic}/{partition} brings only records without an event time; it no longer holds others back"
+                );
+                reader.clock.set_idle(true);
+                continue;
+            }
+            let (answers, end) = reader.clock.probe();
+            match reader.probe_asked {
+                Some((asked, _)) if answers > asked && reader.reached >= end => {
+                    reader.clock.set_idle(true);
+                    reader.probe_asked = None;
+                }
+                Some((_, at)) if now - at < PROBE_AGAIN => {}
+                _ => {
+                    reader.probe_asked = Some((answers, now));
+                    let clock = Arc::clone(&reader.clock);
+                    drop(self.parts.requests.send(Request::Probe(reader.partition.clone(), clock)));
+                }
+            }
+        }
+    }
+
+    /// Announces the watermarks behind the signals of this turn, and sends both off.
+    fn announce(&mut self) {
+        let SourceParts { board, outgoing, one_task, .. } = &mut self.parts;
+        if *one_task {
+            outgoing.announce(0, board.watermark(0, Timestamp::now));
+        } else {
+            for task in self.readers.iter().map(Reader::task) {
+                outgoing.announce(task, board.watermark(task, Timestamp::now));
+            }
+        }
+        outgoing.dispatch();
+    }
+
+    /// Nothing follows: the clock of every task reaches the newest event of the whole input, so that which windows have
+    /// begun depends neither on `out_of_orderness` nor on which keys share a shard.
+    fn announce_end(&mut self) {
+        let SourceParts { board, outgoing, one_task, .. } = &mut self.parts;
+        let newest = board.newest();
+        if *one_task {
+            outgoing.announce(0, newest);
+        } else {
+            self.readers.iter().for_each(|reader| outgoing.announce(reader.task(), newest));
+        }
+    }
+
+    fn report_dead_letters(&mut self) {
+        if !self.parts.processor.dead_letters.is_empty() {
+            let dead_letters = std::mem::take(&mut self.parts.processor.dead_letters);
+            self.parts.processor.dead_letter_bytes = 0;
+            self.parts.outgoing.report(Report { dead_letters, ..Report::default() });
+        }
+    }
+
+    /// Once every partition of every source reached its end, says so: nothing follows but barriers.
+    fn finish_if_due(&mut self) {
+        if self.parts.bounded && !self.finish_sent && self.parts.board.all_finished() {
+            self.finish_sent = true;
+            self.announce_end();
+            self.parts.outgoing.mark(&Mark::Finish);
+            self.parts.outgoing.report(Report { finished: true, ..Report::default() });
+        }
+    }
+
+    /// Sends every barrier that is due into all rings, with offsets and counts to the committer.
+    fn answer_barriers(&mut self) {
+        let requested = self.parts.barriers.requested();
+        while self.barrier < requested {
+            self.barrier += 1;
+            // A partition that is being taken away is in one more epoch, the one that its revocation waits for; a later one would
+            // commit what is no longer ours.
+            let positions = self.readers.iter_mut().filter_map(|reader| {
+                if reader.released && std::mem::replace(&mut reader.parted, true) {
+                    return None;
+                }
+                let topic = reader.topic;
+                let bytes = std::mem::take(&mut reader.bytes);
+                let partition = reader.partition.partition;
+                reader.next.map(|offset| ReadPosition { next: Origin { topic, partition, offset }, bytes })
+            });
+            let report = Report {
+                positions: positions.collect(),
+                counts: std::mem::take(&mut self.parts.processor.counts),
+                barrier: Some(self.barrier),
+                ..Report::default()
+            };
+            self.parts.outgoing.mark(&Mark::Barrier(self.barrier));
+            self.parts.outgoing.report(report);
+        }
+    }
+}
