@@ -1,0 +1,292 @@
+//! The group thread: what assignments, revocations, probes and pauses mean to the pipeline.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::spec::{Control, Locality};
+use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
+use crate::epoch::{Notice, Order};
+use crate::event::{Task, TopicTable};
+use crate::ring::Bell;
+use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
+
+/// Longest wait for the epochs in flight when partitions are taken away: half of librdkafka's default
+/// `max.poll.interval.ms` (5 min). Past it the broker is broken and the partitions count as lost.
+const REVOKE_WAIT: Duration = Duration::from_secs(150);
+
+/// How long the leader may take to answer where a partition ends.
+const END_OFFSETS_WAIT: Duration = Duration::from_secs(10);
+
+/// How long an assignment without partitions must stand before it counts as the final word.
+const EMPTY_ASSIGNMENT_STANDS: Duration = Duration::from_secs(5);
+
+/// Pace of the group thread: bounds how late a probe or a pause is asked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A source as the group thread sees it.
+#[derive(Clone)]
+pub(super) struct SourceLine {
+    pub commands: Sender<Command>,
+    pub bell: Bell,
+}
+
+/// Shared by the rebalance callbacks and the group thread's loop; both run on that thread.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// Assigned, but not handed to a source yet.
+    fresh: Vec<Assigned>,
+    /// When the last assignment came; `None`: partitions are being taken away, or none came yet.
+    assigned_at: Option<Instant>,
+    /// Could not be resumed; tried again.
+    resume: Vec<TopicPartition>,
+    /// Being read: partition, its source, its clock.
+    reading: Vec<(TopicPartition, usize, Arc<PartitionClock>)>,
+}
+
+/// What the group thread needs.
+#[derive(Clone)]
+pub(super) struct Membership {
+    pub topics: TopicTable,
+    pub streams: Arc<Vec<Arc<Stream>>>,
+    pub locality: Locality,
+    pub until_end: bool,
+    pub board: Board,
+    pub sources: Vec<SourceLine>,
+    pub orders: Sender<Order>,
+    pub committer: Bell,
+    pub notices: Sender<Notice>,
+    pub phase: PhaseCell,
+    pub control: Control,
+    /// Starts empty.
+    pub desk: Arc<Mutex<Desk>>,
+}
+
+impl Membership {
+    fn desk(&self) -> std::sync::MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group thread's loop. `group` is dropped with it.
+    pub fn serve(self, mut group: Box<dyn Group>, requests: &Receiver<Request>) {
+        while self.phase.get() != Phase::Stop {
+            let served = group
+                .poll(POLL)
+                .and_then(|()| self.hand_out(&mut *group))
+                .and_then(|()| self.answer(&mut *group, requests));
+            if let Err(error) = served {
+                drop(self.notices.send(Notice::Failed(error)));
+                return;
+            }
+        }
+        if let Err(error) = group.leave() {
+            tracing::warn!(%error, "leaving the group failed; its session will time out");
+        }
+    }
+
+    /// Gives fresh partitions to their sources, clocks first: no watermark may pass them by.
+    fn hand_out(&self, group: &mut dyn Group) -> Result<(), BrokerError> {
+        let (fresh, settled) = {
+            let mut desk = self.desk();
+            // An assignment without partitions counts once it has stood for a while: a cooperative rebalance gives nothing in
+            // its first round and the partitions in its second.
+            let stands = |at: Instant| !desk.reading.is_empty() || at.elapsed() > EMPTY_ASSIGNMENT_STANDS;
+            let settled = desk.assigned_at.is_some_and(stands);
+            (std::mem::take(&mut desk.fresh), settled)
+        };
+        if fresh.is_empty() {
+            if settled {
+                self.board.add(&[]);
+            }
+            return Ok(());
+        }
+        let partitions: Vec<TopicPartition> = fresh.iter().map(|assigned| assigned.partition.clone()).collect();
+        let ends: Vec<Option<i64>> = if self.until_end {
+            group.end_offsets(&partitions, END_OFFSETS_WAIT)?.into_iter().map(Some).collect()
+        } else {
+            vec![None; partitions.len()]
+        };
+        let mut by_source: Vec<Vec<Reader>> = self.sources.iter().map(|_| Vec::new()).collect();
+        let mut clocks = Vec::with_capacity(fresh.len());
+        for (assigned, until) in fresh.into_iter().zip(ends) {
+            let (source, reader, clock) = self.reader(assigned, until)?;
+            self.desk().reading.push((reader.partition.clone(), source, Arc::clone(&clock)));
+            clocks.push(clock);
+            by_source[source].push(reader);
+        }
+        self.board.add(&clocks);
+        self.control.set_assigned(|names| {
+            names.extend(partitions.iter().map(|tp| format!("{}/{}", tp.topic, tp.partition)));
+            names.sort();
+        });
+        for (line, readers) in self.sources.iter().zip(by_source) {
+            if !readers.is_empty() {
+                drop(line.commands.send(Command::Assign(readers)));
+                line.bell.ring();
+            }
+        }
+        Ok(())
+    }
+
+    fn reader(
+        &self,
+        assigned: Assigned,
+        until: Option<i64>,
+    ) -> Result<(usize, Reader, Arc<PartitionClock>), BrokerError> {
+        let partition = assigned.partition;
+        let stream = self.streams.iter().position(|stream| stream.has_topic(&partition.topic)).ok_or_else(|| {
+            let message = format!("topic {} was assigned but belongs to no input", partition.topic);
+            BrokerError::new(ErrorKind::Fatal, message)
+        })?;
+        let topic = self.topics.intern(&partition.topic).ok_or_else(|| {
+            let message = format!("no place left in the order of topics for {}: restart", partition.topic);
+            BrokerError::new(ErrorKind::Fatal, message)
+        })?;
+        let task = match self.locality {
+            Locality::Instance => 0,
+            Locality::Partition => partition.partition as Task,
+        };
+        // Equal partition numbers go together: a task is fed by one source (`locality: partition`); topics of one partition
+        // each are spread over the sources otherwise.
+        let offset = if self.locality == Locality::Instance { stream } else { 0 };
+        let source = (partition.partition as usize + offset) % self.sources.len();
+        let clock = Arc::new(PartitionClock::new(task, self.streams[stream].out_of_orderness));
+        let reader =
+            Reader::new(partition, topic, assigned.queue, Arc::clone(&clock), stream, assigned.committed, until);
+        Ok((source, reader, clock))
+    }
+
+    /// Probes, pauses and resumes that sources asked for.
+    fn answer(&self, group: &mut dyn Group, requests: &Receiver<Request>) -> Result<(), BrokerError> {
+        let (mut probes, mut clocks) = (Vec::new(), Vec::new());
+        while let Ok(request) = requests.try_recv() {
+            match request {
+                Request::Probe(partition, clock) => {
+                    probes.push(partition);
+                    clocks.push(clock);
+                }
+                Request::Pause(partition) => group.pause(&[partition])?,
+                Request::Resume(partition) => self.desk().resume.push(partition),
+                Request::Failed(error) => return Err(error),
+            }
+        }
+        let resume = std::mem::take(&mut self.desk().resume);
+        if !resume.is_empty()
+            && let Err(error) = group.resume(&resume)
+        {
+            // They stay paused, nothing is lost: a leader that is away comes back.
+            tracing::warn!(%error, "partitions could not be resumed yet; trying again");
+            self.desk().resume = resume;
+        }
+        if !probes.is_empty() {
+            // An unreachable leader gives no answer: its partition is then not idle, and is asked again. It must not keep the
+            // others from theirs.
+            match group.end_offsets(&probes, Duration::from_secs(2)) {
+                Ok(ends) => clocks.iter().zip(ends).for_each(|(clock, end)| clock.answer_probe(end)),
+                Err(_) => {
+                    for (partition, clock) in probes.into_iter().zip(clocks) {
+                        match group.end_offsets(&[partition], Duration::from_millis(500)) {
+                            Ok(ends) => ends.into_iter().for_each(|end| clock.answer_probe(end)),
+                            Err(error) => tracing::debug!(%error, "idle probe without an answer"),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for `answers` messages, or until the pipeline stops or the wait is over.
+    fn wait<T>(&self, from: &Receiver<T>, answers: usize, until: Instant) -> bool {
+        let mut left = answers;
+        while left > 0 {
+            match from.recv_timeout(Duration::from_millis(50)) {
+                Ok(_) => left -= 1,
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return false,
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                    if self.phase.get() == Phase::Stop || Instant::now() >= until {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn forget(&self, partitions: &[TopicPartition]) {
+        self.control.set_assigned(|names| {
+            names.retain(|name| !partitions.iter().any(|tp| *name == format!("{}/{}", tp.topic, tp.partition)));
+        });
+    }
+}
+
+impl GroupEvents for Membership {
+    fn assigned(&mut self, partitions: Vec<Assigned>) {
+        let mut desk = self.desk();
+        desk.assigned_at = Some(Instant::now());
+        desk.fresh.extend(partitions);
+    }
+
+    /// Sources stop reading, the epochs in flight are committed, then the partitions go.
+    fn revoked(&mut self, partitions: &[TopicPartition]) {
+        {
+            let mut desk = self.desk();
+            desk.fresh.retain(|assigned| !partitions.contains(&assigned.partition));
+            desk.resume.retain(|partition| !partitions.contains(partition));
+            desk.assigned_at = None;
+        }
+        self.board.unassign();
+        if self.phase.get() == Phase::Stop {
+            return;
+        }
+        let until = Instant::now() + REVOKE_WAIT;
+        let (answer, answers) = crossbeam_channel::bounded(self.sources.len());
+        for line in &self.sources {
+            drop(line.commands.send(Command::Release(partitions.to_vec(), answer.clone())));
+            line.bell.ring();
+        }
+        drop(answer);
+        let (committed, commits) = crossbeam_channel::bounded(1);
+        let done = self.wait(&answers, self.sources.len(), until) && {
+            drop(self.orders.send(Order::Flush(committed)));
+            self.committer.ring();
+            self.wait(&commits, 1, until)
+        };
+        if !done {
+            if self.phase.get() != Phase::Stop {
+                let message = "revoked partitions could not be committed in time; they are given up uncommitted";
+                drop(self.notices.send(Notice::Failed(BrokerError::new(ErrorKind::Fenced, message))));
+            }
+            return;
+        }
+        let mut desk = self.desk();
+        desk.reading.retain(|(partition, _, _)| !partitions.contains(partition));
+        for (at, line) in self.sources.iter().enumerate() {
+            let gone: Vec<Task> = match self.locality {
+                Locality::Instance => Vec::new(),
+                Locality::Partition => partitions
+                    .iter()
+                    .map(|tp| tp.partition as Task)
+                    .filter(|task| *task as usize % self.sources.len() == at)
+                    .filter(|task| !desk.reading.iter().any(|(tp, _, _)| tp.partition as Task == *task))
+                    .collect(),
+            };
+            drop(line.commands.send(Command::Drop(partitions.to_vec(), gone)));
+            line.bell.ring();
+        }
+        drop(desk);
+        self.forget(partitions);
+    }
+
+    fn lost(&mut self, partitions: &[TopicPartition]) {
+        self.desk().fresh.retain(|assigned| !partitions.contains(&assigned.partition));
+        if self.phase.get() == Phase::Stop {
+            return;
+        }
+        self.forget(partitions);
+        let message =
+            format!("{} partitions were lost to another member (session timed out or fenced)", partitions.len());
+        drop(self.notices.send(Notice::Failed(BrokerError::new(ErrorKind::Fenced, message))));
+    }
+}

@@ -1,0 +1,130 @@
+//! What a pipeline is to do, how it is watched and stopped, and how it fails.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::broker::{Broker, BrokerError, ErrorKind};
+use crate::epoch::{Delivery, Progress};
+use crate::event::Span;
+use crate::rules::plan::Plan;
+use crate::source::Stream;
+use crate::topology::{Placement, Topology};
+
+/// Where all events of one key meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locality {
+    /// One instance owns all partitions; one watermark orders everything.
+    Instance,
+    /// The inputs are partitioned by the correlation key; each partition number is a task with its own watermark.
+    Partition,
+}
+
+/// A pipeline, ready to run.
+#[derive(Clone)]
+pub struct Spec {
+    /// The compiled rules.
+    pub plan: Arc<Plan>,
+    /// The inputs.
+    pub streams: Vec<Stream>,
+    /// The way to the broker.
+    pub broker: Arc<dyn Broker>,
+    /// This process's name in the group.
+    pub instance: String,
+    /// Topic of correlations whose rule names none.
+    pub output_topic: String,
+    /// Topic of dead letters.
+    pub dead_letter_topic: String,
+    /// Outputs must exist before anything is read.
+    pub check_outputs: bool,
+    /// Transactions or not.
+    pub delivery: Delivery,
+    /// Time between barriers.
+    pub epoch: Duration,
+    /// Where keys meet.
+    pub locality: Locality,
+    /// How long an event's id is remembered; `Span::ZERO`: dedup is off.
+    pub dedup_window: Span,
+    /// Bound on patterns without `maxspan`; `Span::MAX`: none.
+    pub retention: Span,
+    /// How many source and shard threads, and where each runs.
+    pub placement: Placement,
+    /// The machine to pin them on; `None`: no pinning.
+    pub topology: Option<Arc<Topology>>,
+    /// Stop at the end that each partition had at the start.
+    pub until_end: bool,
+    /// Print `detected_at` in correlations.
+    pub stamp: bool,
+    /// How long to wait for a broker that does not answer at the start.
+    pub startup_timeout: Duration,
+}
+
+/// The hand on a running pipeline: stops it, and shows what it has committed. Clones share it.
+#[derive(Clone, Default)]
+pub struct Control {
+    stop: Arc<AtomicU8>,
+    pub(super) progress: Arc<Mutex<Progress>>,
+    assigned: Arc<Mutex<Vec<String>>>,
+}
+
+impl Control {
+    /// Asks for a drain: read nothing more, finish the epoch, commit, leave.
+    pub fn drain(&self) {
+        self.stop.fetch_max(1, Ordering::SeqCst);
+    }
+
+    /// Asks for an immediate stop: what is not committed is read again by the next run.
+    pub fn stop(&self) {
+        self.stop.fetch_max(2, Ordering::SeqCst);
+    }
+
+    /// Whether a drain or a stop was asked for.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) >= 1
+    }
+
+    /// Whether an immediate stop was asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) >= 2
+    }
+
+    /// Totals of everything committed so far.
+    pub fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The partitions assigned now, as `topic/partition`.
+    pub fn assigned(&self) -> Vec<String> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_assigned(&self, edit: impl FnOnce(&mut Vec<String>)) {
+        edit(&mut self.assigned.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Where a pipeline failed, for the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Settings, rules, names: exit status 2.
+    Setup,
+    /// Broker or disk: exit status 3.
+    Running,
+}
+
+/// Why a pipeline cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PipelineError {
+    /// Whose fault.
+    pub stage: Stage,
+    /// What, where, and what to do.
+    pub message: String,
+}
+
+impl From<BrokerError> for PipelineError {
+    fn from(error: BrokerError) -> Self {
+        let stage = if error.kind == ErrorKind::Setting { Stage::Setup } else { Stage::Running };
+        PipelineError { stage, message: error.message }
+    }
+}
