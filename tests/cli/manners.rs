@@ -1,0 +1,70 @@
+//! How a command behaves whatever it does: help, usage errors, closed pipes, exit status.
+
+use std::process::Stdio;
+
+use super::{command, finish, fixture, golden, run};
+
+#[test]
+fn help_names_every_verb() {
+    let run = run(&["--help"]);
+    assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
+    golden("help.txt", &run.stdout);
+}
+
+#[test]
+fn help_of_validate() {
+    let run = run(&["validate", "--help"]);
+    assert_eq!(run.status, Some(0));
+    golden("help-validate.txt", &run.stdout);
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_is_meant() {
+    let verb = run(&["valdate"]);
+    assert_eq!((verb.status, verb.stdout.as_str()), (Some(2), ""));
+    assert!(verb.stderr.contains("'validate'"), "{}", verb.stderr);
+    assert_eq!(run(&[]).status, Some(2));
+    assert_eq!(run(&["validate", "-o", "xml"]).status, Some(2));
+    let filter = finish(command(&["version"]).env("THROUGHLINE_LOG", "throughline=loud"));
+    assert_eq!(filter.status, Some(2));
+    assert!(filter.stderr.starts_with("error: THROUGHLINE_LOG: "), "{}", filter.stderr);
+}
+
+#[test]
+fn the_version_stands_alone_on_a_line() {
+    let expected = format!("throughline {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["version"]).stdout, expected);
+    assert_eq!(run(&["--version"]).stdout, expected);
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = run(&["completions", shell]);
+        assert_eq!(run.status, Some(0), "{shell}");
+        assert!(run.stdout.contains("validate") && run.stdout.len() > 500, "{shell}: {}", run.stdout);
+    }
+    assert_eq!(run(&["completions", "tcsh"]).status, Some(2));
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let bad = fixture("bad");
+    for arguments in [&["config", "schema"][..], &["completions", "bash"], &["validate", &bad], &["--help"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = command(arguments).stdout(writer).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let run = finish(command(&["config", "schema"]).stdout(full).stderr(Stdio::piped()));
+    assert_eq!(run.status, Some(3));
+    assert!(run.stderr.starts_with("error: cannot write the output: "), "{}", run.stderr);
+}

@@ -1,0 +1,228 @@
+//! The engine from rules and events to findings, without threads: compile, decode, detect, route, and one
+//! `shard::core` for each shard, with the batches and watermarks that a [`Way`] asks for.
+
+use std::sync::Arc;
+
+use throughline::decode::{Decoder, StreamFields};
+use throughline::detect::Detector;
+use throughline::event::{
+    Correlation, Hash128, Late, MatchedEvent, MeasuredValue, Origin, Outcome, OutcomeCounts, Projected, Signal, Span,
+    Timestamp, TopicId, TopicTable,
+};
+use throughline::rules::RuleFile;
+use throughline::rules::plan::{ConditionId, Pattern, Plan};
+use throughline::shard::core::{Core, Output, Settings};
+use throughline::source::route::{Arrival, Router};
+
+use crate::oracle::event::{Event, TOPICS, nanos};
+use crate::oracle::rule::Rule;
+use crate::oracle::{self, Finding, value_text, yaml};
+
+/// How events reach the shards: everything that must not decide what is found.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// Number of shards.
+    pub shards: usize,
+    /// Signals handed to a shard at once.
+    pub batch: usize,
+    /// Events between two watermarks; `None`: none before the end.
+    pub watermark_every: Option<usize>,
+    /// How far the watermark stays behind the newest event.
+    pub out_of_orderness_ms: i64,
+}
+
+impl Way {
+    /// In order, one shard, a watermark after each event.
+    pub const PLAIN: Way = Way { shards: 1, batch: 1, watermark_every: Some(1), out_of_orderness_ms: 0 };
+}
+
+/// What the engine found: each finding with its correlation id, sorted, and what became of the routed events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Findings and their ids.
+    pub findings: Vec<(Finding, String)>,
+    /// Outcomes, as the shards counted them.
+    pub counts: OutcomeCounts,
+}
+
+impl Found {
+    /// The findings alone.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.iter().map(|(finding, _)| finding.clone()).collect()
+    }
+}
+
+/// Compiles rules as the product does; a refused rule set is a bug of this test or of the compiler.
+pub fn compile(rules: &[Rule]) -> Arc<Plan> {
+    let text = yaml::render_all(rules);
+    let file = RuleFile { path: "rules.yaml".into(), text: text.clone() };
+    match throughline::rules::compile(&[file]) {
+        Ok(compiled) => Arc::new(compiled.plan),
+        Err(errors) => {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            panic!("the compiler refused\n{text}\n{}", errors.join("\n"));
+        }
+    }
+}
+
+/// A source and its shards.
+struct Engine<'a> {
+    plan: Arc<Plan>,
+    way: &'a Way,
+    topics: Vec<TopicId>,
+    decoder: Decoder,
+    detector: Detector,
+    router: Router,
+    cores: Vec<Core>,
+    pending: Vec<Vec<Signal>>,
+    out: Output,
+    event: Projected,
+    hits: Vec<ConditionId>,
+}
+
+impl<'a> Engine<'a> {
+    fn new(rules: &[Rule], way: &'a Way) -> Self {
+        let plan = compile(rules);
+        let topics = TopicTable::default();
+        // In another order than that of their names.
+        let intern = |name: &&str| topics.intern(name).expect("room for two topics");
+        let mut ids: Vec<TopicId> = TOPICS.iter().rev().map(intern).collect();
+        ids.reverse();
+        let fields = StreamFields { time: Some("ts".into()), id: vec!["id".into()], category: "category".into() };
+        let decoder = Decoder::new(&plan, &fields);
+        let settings = || Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600) };
+        Engine {
+            way,
+            topics: ids,
+            event: decoder.new_event(),
+            decoder,
+            detector: Detector::new(Arc::clone(&plan)),
+            router: Router::new(Arc::clone(&plan), way.shards),
+            cores: (0..way.shards).map(|_| Core::new(Arc::clone(&plan), settings(), topics.clone())).collect(),
+            pending: vec![Vec::new(); way.shards],
+            out: Output::default(),
+            hits: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Takes one event; `late` marks it as behind the watermark.
+    fn arrive(&mut self, event: &Event, late: bool) {
+        let payload = event.to_json().to_string();
+        let header = self.decoder.decode(payload.as_bytes(), &mut self.event).expect("test events are valid");
+        assert_eq!(header.time, Some(Timestamp(nanos(event.time_ms))), "the decoder read another time: {payload}");
+        self.detector.detect(&self.event, &mut self.hits);
+        let identity: Hash128 = self.decoder.id_hash(&self.event, 1).expect("test events have ids");
+        let arrival = Arrival {
+            time: Timestamp(nanos(event.time_ms)),
+            origin: Origin { topic: self.topics[event.topic], partition: event.partition, offset: event.offset },
+            task: 0,
+            id: &|| self.decoder.id_text(&self.event),
+            identity: &|| identity,
+            late: &|_| late.then_some(Late::Drop),
+        };
+        let pending = &mut self.pending;
+        self.router.route(&self.event, &self.hits, &arrival, |shard, signal| pending[shard].push(signal));
+        for shard in 0..self.cores.len() {
+            if self.pending[shard].len() >= self.way.batch {
+                self.hand_over(shard);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, shard: usize) {
+        if !self.pending[shard].is_empty() {
+            self.cores[shard].take(&mut self.pending[shard], &mut self.out);
+            self.pending[shard].clear();
+        }
+    }
+
+    fn watermark(&mut self, time: Timestamp) {
+        for shard in 0..self.cores.len() {
+            self.hand_over(shard);
+            self.cores[shard].advance(0, time, &mut self.out);
+        }
+    }
+
+    fn run(mut self, arrivals: &[Event]) -> Found {
+        let mut newest: Option<i64> = None;
+        for (number, event) in arrivals.iter().enumerate() {
+            let reach = newest.map(|newest| newest - self.way.out_of_orderness_ms);
+            self.arrive(event, reach.is_some_and(|reach| event.time_ms < reach));
+            newest = newest.max(Some(event.time_ms));
+            if self.way.watermark_every.is_some_and(|every| (number + 1).is_multiple_of(every)) {
+                let behind = |newest: i64| Timestamp(nanos(newest - self.way.out_of_orderness_ms));
+                newest.map(behind).into_iter().for_each(|time| self.watermark(time));
+            }
+        }
+        // The end of a bounded input: the clock first reaches the newest event, so that every shard knows which windows
+        // have begun, whatever its own signals were.
+        newest.into_iter().for_each(|time| self.watermark(Timestamp(nanos(time))));
+        self.cores.iter_mut().for_each(|core| core.finish(&mut self.out));
+        let correlations = std::mem::take(&mut self.out.correlations);
+        let mut findings: Vec<_> = correlations.iter().map(|c| (self.finding(c), c.id.to_string())).collect();
+        findings.sort();
+        let mut counts = OutcomeCounts::default();
+        self.out.counts.iter().for_each(|(_, of_topic)| counts.merge(of_topic));
+        assert!(self.out.dead_letters.is_empty(), "nothing here asks for a dead letter");
+        Found { findings, counts }
+    }
+
+    fn finding(&self, correlation: &Correlation) -> Finding {
+        let rule = &self.plan.rules[correlation.rule.0 as usize];
+        let id = |event: &MatchedEvent| event.event.id.as_deref().unwrap_or("?").to_owned();
+        let number = |value: &MeasuredValue| match *value {
+            MeasuredValue::Int(n) => value_text(n as f64),
+            MeasuredValue::Float(n) => value_text(n),
+        };
+        let measures = matches!(rule.pattern, Pattern::Aggregate(_));
+        Finding {
+            rule: rule.id.clone(),
+            key: correlation.key.parts().iter().map(|part| part.to_json().to_string()).collect(),
+            start: correlation.window_start.0,
+            end: correlation.window_end.0,
+            events: correlation.events.iter().map(|event| event.as_ref().map(id)).collect(),
+            values: correlation
+                .values
+                .iter()
+                .filter(|_| measures)
+                .map(|(measure, value)| (measure.name().to_owned(), number(value)))
+                .collect(),
+            suppressed: correlation.suppressed,
+        }
+    }
+}
+
+/// What the engine finds when `arrivals` come in this order and in this way.
+pub fn run(rules: &[Rule], arrivals: &[Event], way: &Way) -> Found {
+    Engine::new(rules, way).run(arrivals)
+}
+
+/// How many of the events satisfy a step of a rule with a usable key: what the shards must count.
+pub fn routed(found: &Found) -> u64 {
+    Outcome::ALL.iter().map(|outcome| found.counts.get(*outcome)).sum()
+}
+
+/// Engine and oracle agree on `events`, in order, with one shard and with three.
+#[track_caller]
+pub fn assert_agrees(rules: &[Rule], events: &[Event]) {
+    let expected = oracle::evaluate(rules, events);
+    for way in [Way::PLAIN, Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000 }] {
+        let found = run(rules, events, &way).findings();
+        assert!(found == expected, "{}", disagreement(rules, events, &expected, &found));
+    }
+}
+
+/// What to print when two answers differ.
+pub fn disagreement(rules: &[Rule], events: &[Event], expected: &[Finding], found: &[Finding]) -> String {
+    let only = |these: &[Finding], those: &[Finding]| -> String {
+        these.iter().filter(|one| !those.contains(one)).map(|one| format!("  {one:?}\n")).collect()
+    };
+    let listed: String = events.iter().map(|event| format!("{event}\n")).collect();
+    format!(
+        "\n{}\n{listed}expected, not found:\n{}found, not expected:\n{}",
+        yaml::render_all(rules),
+        only(expected, found),
+        only(found, expected)
+    )
+}

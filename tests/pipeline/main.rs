@@ -1,0 +1,23 @@
+//! The whole service against a real Apache Kafka: what issues and users are promised, tried from the outside.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+/// One partition served slowly, and a backlog that must not fill memory.
+mod alignment;
+/// Real CloudTrail records: Kafka against `backtest` against a computation written here; duplicates.
+mod cloudtrail;
+/// What must not be there, must not be allowed or cannot be reached: one clear message.
+mod faults;
+/// Starting the real binary with a configuration of its own.
+mod harness;
+/// Two instances on one group; a restart under the same name.
+mod instances;
+/// kill -9 under load: nothing twice, no dead letter lost.
+mod kill;
+/// Poison: every kind of bad record becomes a dead letter, and the partition goes on.
+mod poison;
+/// Absence and idle partitions: the watermark without traffic.
+mod silence;
+/// `--until-end` on every kind of end.
+mod until_end;

@@ -1,0 +1,108 @@
+//! `--until-end` on every kind of end: transaction markers, an aborted tail, compaction holes, no records, a producer that
+//! goes on; and a second run goes on from there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::harness::App;
+use crate::support::client::NewRecord;
+use crate::support::{kafka, wait_until};
+
+const RULES: &str = "id: seen\nquery: any where kind == \"x\"\n";
+
+fn event(n: usize) -> NewRecord {
+    NewRecord::value(format!(r#"{{"time":{},"id":"{n}","kind":"x"}}"#, 1_767_225_600_000 + n as i64))
+}
+
+#[test]
+fn it_ends_on_transaction_markers_and_an_aborted_tail() {
+    let app = App::new(kafka(), 1, RULES);
+    app.kafka.produce_transaction(&app.topic, (0..10).map(event), true);
+    app.kafka.produce_transaction(&app.topic, (10..15).map(event), false);
+    let totals = app.until_end();
+    assert_eq!(totals[&app.topic]["matched"], 10);
+    assert_eq!(app.correlations().len(), 10);
+}
+
+#[test]
+fn it_ends_where_there_is_nothing() {
+    let app = App::new(kafka(), 3, RULES);
+    assert!(app.until_end().is_empty());
+    // One partition with records, two without.
+    app.kafka.produce(&app.topic, (0..5).map(|n| event(n).to(1)));
+    assert_eq!(app.until_end()[&app.topic]["matched"], 5);
+}
+
+#[test]
+fn it_ends_where_only_an_aborted_transaction_is() {
+    let app = App::new(kafka(), 1, RULES);
+    app.kafka.produce_transaction(&app.topic, (0..5).map(event), false);
+    assert!(app.until_end().is_empty());
+}
+
+#[test]
+fn it_ends_where_records_were_deleted() {
+    let app = App::new(kafka(), 1, RULES);
+    app.kafka.produce(&app.topic, (0..20).map(event));
+    app.kafka.delete_records(&app.topic, 0, 15);
+    assert_eq!(app.until_end()[&app.topic]["matched"], 5);
+}
+
+#[test]
+fn it_ends_on_compaction_holes() {
+    let app = App::new(kafka(), 1, RULES);
+    app.kafka.delete_topic(&app.topic);
+    let compact = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "200"),
+        ("min.cleanable.dirty.ratio", "0.001"),
+        ("max.compaction.lag.ms", "300"),
+        ("delete.retention.ms", "0"),
+    ];
+    app.kafka.create_topic(&app.topic, 1, &compact);
+    // One key: of all these only the last can stay, once its segment is no longer the active one.
+    for round in 0..10 {
+        app.kafka.produce(&app.topic, (0..20).map(|n| event(round * 20 + n).key("same")));
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    wait_until("the cleaner has left holes", Duration::from_secs(60), || {
+        // Each write rolls the active segment, so that what was before it can be cleaned.
+        app.kafka.produce(&app.topic, [event(1000).key("same")]);
+        app.kafka.read_committed(&app.topic).len() < 150
+    });
+    let totals = app.until_end();
+    let seen: u64 = totals[&app.topic].values().sum();
+    let end = app.kafka.end_offsets(&app.topic)[&0];
+    assert!(seen > 0 && (seen as i64) < end, "{seen} records of {end} offsets");
+}
+
+#[test]
+fn it_ends_while_a_producer_goes_on_and_a_second_run_takes_up_from_there() {
+    let app = App::new(kafka(), 2, RULES);
+    app.kafka.produce(&app.topic, (0..1000).map(|n| event(n).to((n % 2) as i32)));
+    let stop = AtomicBool::new(false);
+    let mut sent = 1000;
+    let first = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut n = 1000;
+            while !stop.load(Ordering::Relaxed) {
+                app.kafka.produce(&app.topic, (n..n + 10).map(|n| event(n).to((n % 2) as i32)));
+                n += 10;
+            }
+            n
+        });
+        let totals = app.until_end();
+        stop.store(true, Ordering::Relaxed);
+        sent = writer.join().expect("writer");
+        totals
+    });
+    let first = first[&app.topic]["matched"];
+    assert!((1000..sent as u64).contains(&first), "{first} of {sent}");
+    let second = app.until_end()[&app.topic]["matched"];
+    assert_eq!(first + second, sent as u64, "nothing skipped, nothing twice");
+    let mut ids: Vec<String> =
+        app.correlations().iter().map(|c| c["events"][0]["id"].as_str().expect("id").to_owned()).collect();
+    ids.sort_by_key(|id| id.parse::<usize>().expect("number"));
+    assert_eq!(ids, (0..sent).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(app.until_end().is_empty(), "a third run finds nothing new");
+}
