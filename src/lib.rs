@@ -18,6 +18,7 @@ pub mod rules;
 pub mod shard;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod telemetry;
 pub mod timeline;
 pub mod topology;

@@ -3,6 +3,8 @@
 //! Owns no state, does no I/O, knows nothing of Kafka. Everything here is a plain type with total functions: a value that
 //! came from a hostile payload may be odd, it may never panic.
 
+mod change;
+mod clock;
 mod correlation;
 mod dead_letter;
 mod id;
@@ -14,6 +16,8 @@ mod time;
 mod topic;
 mod value;
 
+pub use change::{Changed, Changes};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use correlation::{Correlation, MatchedEvent, Measure, MeasuredValue};
 pub use dead_letter::{DeadCode, DeadLetter, RawRecord, Stage};
 pub use id::{Hash128, stable_hash64, stable_hash128};

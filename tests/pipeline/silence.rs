@@ -1,6 +1,6 @@
 //! The watermark without traffic: absence rules fire through idle partitions, and an idle partition holds nobody back.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::harness::App;
 use crate::support::client::NewRecord;
@@ -31,18 +31,19 @@ fn an_absence_rule_fires_with_no_further_traffic() {
     let mut service = app.start("one", &[]);
     service.wait_for("produces");
     let time = now_ms();
-    let sent = Instant::now();
     app.kafka.produce(&app.topic, [event("ask", "ada", time).to(1), event("ask", "bob", time).to(1)]);
     app.kafka.produce(&app.topic, [event("answer", "bob", time + 100).to(1)]);
-    let found = app.kafka.read_committed_until(&app.output, 1, Duration::from_secs(20));
-    let waited = sent.elapsed();
+    let found = app.kafka.read_committed_until(&app.output, 1, Duration::from_secs(30));
     assert_eq!(found.len(), 1, "{}", service.log());
     let record: serde_json::Value = serde_json::from_str(found[0].text()).expect("JSON");
     assert_eq!(record["key"]["user"], "ada");
     assert_eq!(record["events"][1], serde_json::Value::Null, "the missing event stands as null");
-    // Deadline 3 s after the event, out_of_orderness 1 s, within 2 s of that; idle_timeout (2 s) is earlier.
-    assert!(waited >= Duration::from_secs(3), "not before its time: {waited:?}");
-    assert!(waited <= Duration::from_millis(3000 + 1000 + 2000), "{waited:?}");
+    // Measured between the stamps of the log, so that the test's own clients, which share the machine with it, are not in the
+    // figure. The newest event (`time + 100`) has had its usual delay when it was written; from there event time runs
+    // with the wall clock: the deadline is 2.9 s after it, out_of_orderness 1 s more; idle_timeout (2 s) is earlier.
+    let newest = app.kafka.read_committed(&app.topic).iter().filter_map(|r| r.timestamp_ms).max().expect("stamps");
+    let waited = found[0].timestamp_ms.expect("a stamp") - newest;
+    assert!((3900..=3900 + 2000).contains(&waited), "{waited} ms\n{}", service.log());
     let finished = service.interrupt();
     assert_eq!(finished.status, Some(0), "{}", finished.log);
     assert_eq!(app.correlations().len(), 1);

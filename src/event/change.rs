@@ -1,0 +1,85 @@
+//! Changed parts of state on their way from a shard to the changelog and the store.
+
+/// A changed part: where it belongs, its key, and its new value (`None`: it is gone).
+pub type Changed<'a> = (u16, &'a [u8], Option<&'a [u8]>);
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    partition: u16,
+    key_end: usize,
+    /// End of the value; `None`: a tombstone.
+    value_end: Option<usize>,
+}
+
+/// Changed parts of one epoch, back to back in one buffer, in the order in which they were added. Later ones win.
+#[derive(Debug, Default)]
+pub struct Changes {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Changes {
+    /// Adds a part's new value. `partition` is the changelog partition that holds it.
+    pub fn put(&mut self, partition: u16, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.entries.push(Entry { partition, key_end, value_end: Some(self.bytes.len()) });
+    }
+
+    /// Adds that a part is gone.
+    pub fn delete(&mut self, partition: u16, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.entries.push(Entry { partition, key_end: self.bytes.len(), value_end: None });
+    }
+
+    /// All changes in the order of their coming.
+    pub fn iter(&self) -> impl Iterator<Item = Changed<'_>> {
+        let mut start = 0;
+        self.entries.iter().map(move |entry| {
+            let key = &self.bytes[start..entry.key_end];
+            let value = entry.value_end.map(|end| &self.bytes[entry.key_end..end]);
+            start = entry.value_end.unwrap_or(entry.key_end);
+            (entry.partition, key, value)
+        })
+    }
+
+    /// Number of changed parts.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets all, keeps the buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_come_back_as_they_went_in() {
+        let mut changes = Changes::default();
+        changes.put(1, b"a", b"one");
+        changes.delete(2, b"bb");
+        changes.put(3, b"", b"");
+        let all: Vec<_> = changes.iter().collect();
+        assert_eq!(all, [(1, &b"a"[..], Some(&b"one"[..])), (2, b"bb", None), (3, b"", Some(b""))]);
+        assert_eq!((changes.len(), changes.bytes()), (3, 6));
+        changes.clear();
+        assert!(changes.is_empty());
+    }
+}

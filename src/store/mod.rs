@@ -1,0 +1,73 @@
+//! The tiers of state on disk: parts by key, with the changelog position that they stand at.
+//!
+//! A store holds bytes and interprets none. Part keys sort as bytes; the first byte is the part's kind, the next eight are
+//! the stable hash of its correlation key (big-endian), so that a range of hashes is one range of keys for each kind.
+//! INV-BEHIND: whoever writes here has seen the epoch committed in Kafka; a store is a cache that is never ahead of it.
+
+mod error;
+
+pub use error::{StoreError, StoreErrorKind};
+
+use crate::event::Changes;
+
+/// What a store knows of one changelog partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Offset of the next changelog record to apply.
+    pub position: i64,
+    /// When the store was last written for this partition, milliseconds since the epoch by the wall clock. A copy that stood
+    /// still for longer than the changelog keeps its tombstones must not be caught up: deletions would be missed.
+    pub written_ms: i64,
+}
+
+/// Parts and positions, written together or not at all.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    /// In this order; later changes win.
+    pub changes: Vec<&'a Changes>,
+    /// For each partition touched, what it stands at after this batch.
+    pub applied: Vec<(u16, Applied)>,
+}
+
+/// Answers a scan: go on, or enough.
+pub use std::ops::ControlFlow;
+
+/// State on disk (or, for simulations, in memory). Shared by the committer, which writes, and shards, which read.
+pub trait Store: Send + Sync {
+    /// What this partition stands at; `None`: nothing of it is here.
+    fn applied(&self, partition: u16) -> Result<Option<Applied>, StoreError>;
+
+    /// Writes a batch atomically. Survives a crash of the process; a crash of the machine may lose the newest batches
+    /// together with their positions, never a part of one.
+    fn write(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Gives the parts of `partition` with `from <= key < to`, in key order, to `visit`.
+    fn scan(
+        &self,
+        partition: u16,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Removes everything of a partition: its parts and its position.
+    fn clear(&self, partition: u16) -> Result<(), StoreError>;
+
+    /// Scratch space of this process: spilled deadlines and dedup runs, found again through memory only. Empty at every
+    /// open; not part of the state.
+    fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError>;
+
+    /// Values of scratch keys, in the order asked.
+    fn scratch_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// Gives the scratch entries with `from <= key < to`, in key order, to `visit`.
+    fn scratch_scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Removes the scratch entries with `from <= key < to`, cheaply whatever their number.
+    fn scratch_delete(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+}
