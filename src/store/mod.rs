@@ -4,6 +4,7 @@
 //! the stable hash of its correlation key (big-endian), so that a range of hashes is one range of keys for each kind.
 //! INV-BEHIND: whoever writes here has seen the epoch committed in Kafka; a store is a cache that is never ahead of it.
 
+pub mod codec;
 mod error;
 
 pub use error::{StoreError, StoreErrorKind};
