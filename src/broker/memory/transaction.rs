@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::log::Partition;
 use super::member::MemoryGroupHandle;
-use super::{Coordinator, Shared, stamped, topic_missing};
+use super::{Coordinator, Shared, topic_missing};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
 use crate::event::{RawRecord, stable_hash64};
 
@@ -180,7 +180,7 @@ impl Producer for MemoryProducer {
             open.number
         });
         // Under the coordinator's lock: a fenced producer's record can never come after its abort marker.
-        partition.append(Arc::new(stamped(raw(record))), number.filter(|_| self.epoch.is_some()));
+        partition.append(Arc::new(self.shared.stamped(raw(record))), number.filter(|_| self.epoch.is_some()));
         Ok(())
     }
 
