@@ -24,6 +24,7 @@ fn rule(id: &str, pattern: Pattern, dimension: u32) -> Rule {
         id: id.into(),
         name: id.into(),
         version: String::new(),
+        content_hash: 0,
         severity: Severity::High,
         tags: Vec::new(),
         description: String::new(),

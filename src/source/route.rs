@@ -234,6 +234,7 @@ mod tests {
             id: "r".into(),
             name: "r".into(),
             version: String::new(),
+            content_hash: 0,
             severity: Severity::Low,
             tags: vec![],
             description: String::new(),

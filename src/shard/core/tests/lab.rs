@@ -52,6 +52,7 @@ impl Lab {
             id: format!("r{}", self.plan.rules.len()),
             name: String::new(),
             version: String::new(),
+            content_hash: 0,
             severity: Severity::default(),
             tags: Vec::new(),
             description: String::new(),
