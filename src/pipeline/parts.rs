@@ -235,7 +235,7 @@ impl Wires {
     fn shard(&self, spec: &Spec, index: usize, rings: Vec<Consumer<ToShard>>, reports: Producer<Report>) -> ShardParts {
         ShardParts {
             plan: Arc::clone(&spec.plan),
-            settings: Settings { dedup_window: spec.dedup_window, retention: spec.retention },
+            settings: Settings { dedup_window: spec.dedup_window, retention: spec.retention, durable: None },
             topics: self.topics.clone(),
             rings,
             reports,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::event::{
+use crate::event::{shard_of,
     DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Late, Origin, Projected, Signal, StepId, Task, Timestamp,
     Val,
 };
@@ -111,7 +111,7 @@ impl Router {
             steps.sort_unstable();
             steps.dedup();
             let counts = at == 0;
-            let shard = ((u128::from(key.hash()) * self.shards as u128) >> 64) as usize;
+            let shard = shard_of(key.hash(), self.shards);
             let late = (arrival.late)(counts);
             let event = Arc::clone(&evidence);
             emit(shard, Signal { event, identity, dimension, key, task: arrival.task, steps, counts, late });

@@ -36,6 +36,11 @@ impl Writer {
         self.bytes.is_empty()
     }
 
+    /// Back to an earlier length.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
     /// One byte.
     pub fn byte(&mut self, value: u8) {
         self.bytes.push(value);

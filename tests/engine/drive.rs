@@ -90,7 +90,7 @@ impl<'a> Engine<'a> {
         ids.reverse();
         let fields = StreamFields { time: Some("ts".into()), id: vec!["id".into()], category: "category".into() };
         let decoder = Decoder::new(&plan, &fields);
-        let settings = || Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600) };
+        let settings = || Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600), durable: None };
         Engine {
             way,
             topics: ids,

@@ -30,7 +30,7 @@ impl Lab {
         Lab {
             plan: Plan { fields, dimensions, conditions: vec![Cond::Const(Some(true))], ..Plan::default() },
             letters: Vec::new(),
-            settings: Settings { dedup_window: Span::ZERO, retention: Span::MAX },
+            settings: Settings { dedup_window: Span::ZERO, retention: Span::MAX, durable: None },
             topics,
         }
     }
@@ -135,7 +135,7 @@ impl Lab {
     }
 
     pub(super) fn settings(mut self, dedup_window: i64, retention: Span) -> Lab {
-        self.settings = Settings { dedup_window: Span(dedup_window), retention };
+        self.settings = Settings { dedup_window: Span(dedup_window), retention, durable: None };
         self
     }
 
