@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::event::{shard_of,
+use crate::event::{
     DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Late, Origin, Projected, Signal, StepId, Task, Timestamp,
-    Val,
+    Val, shard_of,
 };
 use crate::limits::KEYS_PER_EVENT_MAX;
 use crate::rules::plan::{ConditionId, KeyField, Plan};

@@ -121,9 +121,9 @@ impl Timeline {
                 upto += 1;
             }
             let held = entries.range((from - *base) as usize..(upto - *base) as usize);
-            let mut held = held.enumerate().filter_map(|(at, entry)| {
-                Some((from - start + at as u64, entry.event.as_ref()?, &*entry.steps))
-            });
+            let mut held = held
+                .enumerate()
+                .filter_map(|(at, entry)| Some((from - start + at as u64, entry.event.as_ref()?, &*entry.steps)));
             tell(Cut::Write(start, &mut held));
             segments.push_back(Segment { first: start, end: upto, sealed: bytes >= SEALED_AT });
             start = upto;

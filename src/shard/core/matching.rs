@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::aggregate::{self, Sliding, Tumbling, window_of};
 use super::report::{Finding, Matched, Reporter};
 use super::sequence::{self, Complete, SequenceState};
-use super::state::{KeyState, Kept, RuleState};
+use super::state::{Kept, KeyState, RuleState};
 use super::suppress::Suppressed;
 use super::{Output, Settings};
 use crate::event::{Evidence, Key, Measure, MeasuredValue, RuleIndex, Span, StepId, Timestamp};

@@ -24,13 +24,13 @@ mod tests;
 use std::sync::Arc;
 
 use crate::event::{
-    Changes, Correlation, DeadCode, DeadLetter, Evidence, Late, Outcome, OutcomeCounts, RawRecord, Signal, Span, Stage, Task,
-    Timestamp, TopicId, TopicTable,
+    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
+    Span, Stage, Task, Timestamp, TopicId, TopicTable,
 };
 use crate::rules::plan::Plan;
 use crate::store::codec::Damaged;
-pub use persist::{Cut, Durable, kind};
 use persist::Ledger;
+pub use persist::{Cut, Durable, kind};
 use task::{Shared, TaskState, Until};
 
 /// What a core is told beside its rules.
@@ -203,6 +203,11 @@ impl Core {
         for (_, state) in &mut self.tasks {
             finish(state, end, &mut self.shared, out);
         }
+    }
+
+    /// What this shard owns of the hashes.
+    pub fn range(&self) -> HashRange {
+        self.shared.settings.durable.map_or(HashRange::ALL, |durable| durable.range)
     }
 
     /// Everything that changed since the last call, as parts for the changelog and the store: at a barrier.

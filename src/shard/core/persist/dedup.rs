@@ -10,8 +10,8 @@ const VERSION: u8 = 1;
 const SIGN: u64 = 1 << 63;
 
 pub(super) fn store(ledger: &mut Ledger, dedup: &mut Dedup) {
-    let partition = ledger.own_partition();
     dedup.take_changes(ledger.durable.range.first, |bucket, name, ids| {
+        let partition = ledger.partition_of_writer(name.writer);
         let key = &mut ledger.key;
         key.clear();
         key.byte(kind::DEDUP);

@@ -75,7 +75,8 @@ pub(super) fn read(known: &Known, reader: &mut Reader<'_>) -> Result<Arc<Evidenc
     let mut entries = Vec::new();
     for _ in 0..reader.count()? {
         let number = reader.small::<usize>()?;
-        let field = *known.fields.get(number).ok_or_else(|| Damaged(format!("field number {number} without a name")))?;
+        let field =
+            *known.fields.get(number).ok_or_else(|| Damaged(format!("field number {number} without a name")))?;
         let slot = fields.read(reader, true)?;
         entries.extend(field.map(|field: FieldId| (field, slot)));
     }
@@ -133,10 +134,7 @@ pub(super) fn write_steps(steps: &[StepId], used: &mut Used, out: &mut Writer) {
 }
 
 /// The steps that the present plan knows, ascending.
-pub(super) fn read_steps(
-    known: &Known,
-    reader: &mut Reader<'_>,
-) -> Result<smallvec::SmallVec<[StepId; 4]>, Damaged> {
+pub(super) fn read_steps(known: &Known, reader: &mut Reader<'_>) -> Result<smallvec::SmallVec<[StepId; 4]>, Damaged> {
     let mut steps = smallvec::SmallVec::new();
     for _ in 0..reader.count()? {
         let number = reader.small::<usize>()?;

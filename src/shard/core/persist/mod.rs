@@ -114,9 +114,9 @@ impl Ledger {
         }
     }
 
-    /// What is not keyed lies in the partition of the first hash that the shard owns.
-    fn own_partition(&self) -> u16 {
-        self.durable.cut.partition(self.task, u64::from(self.durable.range.first) << 48)
+    /// What is not keyed lies in the partition of the first hash that its writer owned.
+    fn partition_of_writer(&self, writer: u16) -> u16 {
+        self.partition(u64::from(writer) << 48)
     }
 
     fn partition(&self, key_hash: u64) -> u16 {
@@ -141,13 +141,7 @@ impl Ledger {
     }
 
     /// A key has no state any more: what the store holds of it goes.
-    pub(super) fn forget_key(
-        &mut self,
-        dimension: DimensionId,
-        key: &Key,
-        state: &mut KeyState,
-        names: &mut Names,
-    ) {
+    pub(super) fn forget_key(&mut self, dimension: DimensionId, key: &Key, state: &mut KeyState, names: &mut Names) {
         let dimension = names.dimension(dimension);
         self.bury(dimension, key, state, names);
         let partition = self.partition(key.hash());

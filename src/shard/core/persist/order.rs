@@ -19,11 +19,10 @@ const CUT_AT: usize = 64 << 10;
 pub(super) type Name = (u16, u64);
 
 pub(super) fn store(ledger: &mut Ledger, order: &mut Order, watermark: Timestamp, names: &mut Names) {
-    let partition = ledger.own_partition();
     while let Some(first) = ledger.waiting.first_entry().filter(|first| *first.key() < watermark) {
         for name in first.remove() {
             write_name(ledger, name);
-            ledger.changes.delete(partition, ledger.key.bytes());
+            ledger.changes.delete(ledger.partition_of_writer(name.0), ledger.key.bytes());
         }
     }
     let mut newest = Timestamp::MIN;
@@ -31,12 +30,12 @@ pub(super) fn store(ledger: &mut Ledger, order: &mut Order, watermark: Timestamp
         newest = newest.max(signal.event.time);
         write_signal(ledger, signal, names);
         if ledger.body.len() >= CUT_AT {
-            cut(ledger, partition, newest, names);
+            cut(ledger, newest, names);
             newest = Timestamp::MIN;
         }
     }
     if !ledger.body.is_empty() {
-        cut(ledger, partition, newest, names);
+        cut(ledger, newest, names);
     }
 }
 
@@ -47,11 +46,12 @@ fn write_name(ledger: &mut Ledger, (writer, number): Name) {
     ledger.key.fixed(number);
 }
 
-fn cut(ledger: &mut Ledger, partition: u16, newest: Timestamp, names: &mut Names) {
+fn cut(ledger: &mut Ledger, newest: Timestamp, names: &mut Names) {
     let name = (ledger.durable.range.first, ledger.next_order);
     ledger.next_order += 1;
     write_name(ledger, name);
     ledger.seal(VERSION, names);
+    let partition = ledger.partition_of_writer(name.0);
     ledger.changes.put(partition, ledger.key.bytes(), ledger.value.bytes());
     ledger.waiting.entry(newest).or_default().push(name);
 }

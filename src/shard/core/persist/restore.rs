@@ -52,11 +52,7 @@ pub(in super::super) fn restore_part(
 }
 
 /// The state of a key, begun if there is none; `None`: its dimension is not in the plan.
-fn key_state<'a>(
-    state: &'a mut TaskState,
-    names: &Names,
-    (dimension, key): (u64, Key),
-) -> Option<&'a mut KeyState> {
+fn key_state<'a>(state: &'a mut TaskState, names: &Names, (dimension, key): (u64, Key)) -> Option<&'a mut KeyState> {
     let dimension = names.dimension_of(dimension)?;
     let id = match state.keys.find(dimension, &key) {
         Some(id) => id,
@@ -115,6 +111,8 @@ fn restore_timeline(
 impl TaskState {
     /// All parts are there: windows, measures and deadlines follow from them.
     pub(in super::super) fn restored(&mut self, shared: &mut Shared) {
+        // What was put back is in the store already.
+        drop(self.order.take_fresh());
         if let Some(newest) = self.order.newest() {
             self.newest = self.newest.max(newest);
         }
