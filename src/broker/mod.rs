@@ -15,12 +15,15 @@ mod patterns;
 mod record;
 
 pub use error::{BrokerError, ErrorKind};
-pub use record::{Delivery, Flow, HeaderVisitor, Headers, NoHeaders, OutRecord, Record};
+pub use record::{Delivery, Flow, HeaderVisitor, Headers, LogRecord, NoHeaders, OutRecord, Record};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ring::Bell;
+
+/// How long a changelog that we make keeps tombstones: a state directory is set aside once it is half as old.
+const LOG_DELETE_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A partition of a topic, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,15 +41,20 @@ pub struct Position {
     pub partition: TopicPartition,
     /// Next offset (last processed + 1).
     pub offset: i64,
+    /// Committed with the offset and given back with it.
+    pub metadata: String,
 }
 
 /// A partition that was just given to us.
 pub struct Assigned {
     /// Which.
     pub partition: TopicPartition,
-    /// Its committed offset; `None`: nothing committed yet, reading starts at the earliest record.
+    /// Its committed offset; `None`: nothing is committed (any more), reading starts at what [`GroupEvents::fallback`]
+    /// answered, else at the earliest record.
     pub committed: Option<i64>,
-    /// Its records, from the committed offset or the earliest. Read by one source thread.
+    /// What was committed with the offset.
+    pub metadata: Option<String>,
+    /// Its records, from where reading starts. Read by one source thread.
     pub queue: Box<dyn PartitionQueue>,
 }
 
@@ -71,6 +79,13 @@ pub trait GroupEvents: Send {
 
     /// Partitions are gone already (session timed out, fenced): nothing of them may be committed.
     fn lost(&mut self, partitions: &[TopicPartition]);
+
+    /// Where to start a partition without a committed offset: the group's offsets expire before our state does. Asked before
+    /// reading starts; `None`: at the earliest record.
+    fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {
+        let _ = partition;
+        None
+    }
 }
 
 /// A membership in a consumer group.
@@ -99,8 +114,8 @@ pub trait Group: Send {
 
 /// What the committer needs of a membership.
 pub trait GroupHandle: Send + Sync {
-    /// Commits offsets outside a transaction (`delivery: at_least_once`), with `metadata`. Blocks until acknowledged.
-    fn commit(&self, positions: &[Position], metadata: &str) -> Result<(), BrokerError>;
+    /// Commits offsets outside a transaction (`delivery: at_least_once`). Blocks until acknowledged.
+    fn commit(&self, positions: &[Position]) -> Result<(), BrokerError>;
 
     /// For the broker's own producer to downcast.
     fn as_any(&self) -> &dyn std::any::Any;
@@ -117,13 +132,18 @@ pub trait Producer: Send {
 
     /// Sends `positions` of `group` with the transaction and commits it. Kind [`ErrorKind::Uncertain`]: it may have been
     /// committed; drop this producer, make a new one, and ask the committed offsets.
-    fn commit(&mut self, positions: &[Position], metadata: &str, group: &dyn GroupHandle) -> Result<(), BrokerError>;
+    fn commit(&mut self, positions: &[Position], group: &dyn GroupHandle) -> Result<(), BrokerError>;
 
     /// Aborts the open transaction.
     fn abort(&mut self) -> Result<(), BrokerError>;
 
     /// Waits until everything sent is acknowledged (`delivery: at_least_once`).
     fn flush(&mut self, timeout: Duration) -> Result<(), BrokerError>;
+
+    /// Where the log given to [`Broker::producer`] stands after the last successful `commit` or `flush`: for each partition
+    /// that it wrote to, the offset of its last record there + 1, by partition. From the delivery reports, so it asks the
+    /// broker nothing. Told once; an abort forgets it.
+    fn log_ends(&mut self) -> Vec<(i32, i64)>;
 }
 
 /// What a broker must be asked for at the start.
@@ -146,6 +166,19 @@ pub struct Subscription {
     pub read_committed: bool,
 }
 
+/// A changelog topic, as the broker has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogInfo {
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Names this topic and no later one of the same name; empty if the broker gives none.
+    pub id: String,
+    /// How long a tombstone stays readable at least.
+    pub delete_retention: Duration,
+    /// It was missing, and we made it.
+    pub created: bool,
+}
+
 /// A way to a broker: makes memberships and producers, as often as needed (a failed incarnation is replaced whole).
 pub trait Broker: Send + Sync {
     /// The topics that exist and match `patterns` (names, or regular expressions starting with `^`). A name that does not
@@ -159,6 +192,43 @@ pub trait Broker: Send + Sync {
     fn other_members(&self, timeout: Duration) -> Result<Vec<String>, BrokerError>;
 
     /// A producer. Transactional: earlier transactions of the same instance are finished and its older producer is fenced
-    /// before this returns.
-    fn producer(&self, transactional: bool) -> Result<Box<dyn Producer>, BrokerError>;
+    /// before this returns. `log`: the topic that [`Producer::log_ends`] tells of.
+    fn producer(&self, transactional: bool, log: Option<&str>) -> Result<Box<dyn Producer>, BrokerError>;
+
+    /// What our group has committed for each partition, offset and metadata, in the order asked, without being a member.
+    /// Offsets of an open transaction are waited for, up to `timeout`.
+    fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<(i64, String)>>, BrokerError>;
+
+    /// Makes sure that `topic` can keep state: creates it, compacted, if it is missing, and looks at its settings if it is
+    /// not. Kind [`ErrorKind::Setting`]: it would lose records (`cleanup.policy`).
+    fn prepare_log(&self, topic: &str, partitions: i32, timeout: Duration) -> Result<LogInfo, BrokerError>;
+
+    /// First offset and high watermark (open transactions included) of each partition, in the order asked.
+    fn log_bounds(&self, topic: &str, partitions: &[i32], timeout: Duration) -> Result<Vec<(i64, i64)>, BrokerError>;
+
+    /// Gives `visit` the committed records of each range (partition, from, to) with from <= offset < to, in offset order
+    /// within a partition, partitions as they come. Returns once every range is read to its end, whatever gaps markers,
+    /// aborted and compacted records leave, or when `visit` answers [`Flow::Stop`].
+    ///
+    /// A transaction that is open below `to` is waited for. Kind [`ErrorKind::Transient`], naming the partition: it stayed
+    /// open, or the partition gave nothing for too long.
+    fn read_log(
+        &self,
+        topic: &str,
+        ranges: &[(i32, i64, i64)],
+        visit: &mut dyn FnMut(LogRecord<'_>) -> Flow,
+    ) -> Result<(), BrokerError>;
+}
+
+/// The refusal of [`Broker::prepare_log`].
+fn log_not_compacted(topic: &str, policy: &str) -> BrokerError {
+    let message = format!(
+        "topic {topic} has cleanup.policy={policy} and would lose state; a changelog needs exactly `compact`: \
+         kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=compact"
+    );
+    BrokerError::new(ErrorKind::Setting, message)
 }

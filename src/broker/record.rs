@@ -50,6 +50,19 @@ impl Record<'_> {
     }
 }
 
+/// A record of a changelog: valid only during the visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRecord<'a> {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Key; empty if it has none.
+    pub key: &'a [u8],
+    /// Value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
 /// What a partition queue gives.
 pub enum Delivery<'a> {
     /// A record.
@@ -78,6 +91,8 @@ pub enum Flow {
 pub struct OutRecord {
     /// Target topic.
     pub topic: Arc<str>,
+    /// Target partition; `None`: by key.
+    pub partition: Option<i32>,
     /// Key.
     pub key: Option<Vec<u8>>,
     /// Value.

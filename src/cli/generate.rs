@@ -114,11 +114,12 @@ fn to_topic(global: &Global, options: Options, topic: &str) -> Result<Summary, F
     if broker.topics(&[topic.to_owned()], timeout).map_err(failed)?.is_empty() {
         return Err(Failure::new(Exit::Unreachable, format!("topic {topic} does not exist; create it first")));
     }
-    let mut producer = broker.producer(false).map_err(failed)?;
+    let mut producer = broker.producer(false, None).map_err(failed)?;
     let target: std::sync::Arc<str> = topic.into();
     let summary = run_into(options, |step| match step {
         Some(record) => producer.send(OutRecord {
             topic: std::sync::Arc::clone(&target),
+            partition: None,
             key: Some(record.key.to_vec()),
             value: Some(record.value.to_vec()),
             headers: Vec::new(),

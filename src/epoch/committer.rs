@@ -267,17 +267,18 @@ impl Committer {
         let moved = epoch.positions.iter().any(|(partition, next)| self.stored.get(partition) != Some(next));
         let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
         if moved || spoken {
-            let positions: Vec<Position> = epoch.positions.iter().map(|(at, next)| self.position(*at, *next)).collect();
             // Attempts are not counted: the number only tells which epoch the offsets belong to.
             let metadata = format!("epoch={number}");
+            let positions: Vec<Position> =
+                epoch.positions.iter().map(|(at, next)| self.position(*at, *next, &metadata)).collect();
             match self.parts.delivery {
                 Delivery::ExactlyOnce => {
-                    self.transact(&positions, &metadata, std::mem::take(&mut epoch.records))?;
+                    self.transact(&positions, std::mem::take(&mut epoch.records))?;
                     fault::point("epoch.committed");
                 }
                 Delivery::AtLeastOnce => {
                     self.parts.producer.flush(Duration::from_secs(30))?;
-                    self.parts.group.commit(&positions, &metadata)?;
+                    self.parts.group.commit(&positions)?;
                 }
             }
             self.stored.extend(epoch.positions);
@@ -290,14 +291,14 @@ impl Committer {
 
     /// One transaction: outputs, dead letters, offsets. Any failure ends this incarnation; what was not committed is read
     /// again from the committed offsets.
-    fn transact(&mut self, positions: &[Position], metadata: &str, records: Vec<OutRecord>) -> Result<(), BrokerError> {
+    fn transact(&mut self, positions: &[Position], records: Vec<OutRecord>) -> Result<(), BrokerError> {
         let producer = &mut self.parts.producer;
         let sent = producer.begin().and_then(|()| {
             fault::point("epoch.begun");
             records.into_iter().try_for_each(|record| producer.send(record))?;
             fault::point("epoch.outputs-sent");
             fault::point("epoch.before-commit");
-            producer.commit(positions, metadata, &*self.parts.group)
+            producer.commit(positions, &*self.parts.group)
         });
         if let Err(error) = &sent
             && !matches!(error.kind, ErrorKind::Uncertain | ErrorKind::Fenced | ErrorKind::Fatal)
@@ -308,7 +309,8 @@ impl Committer {
         sent
     }
 
-    fn position(&self, (topic, partition): (TopicId, i32), offset: i64) -> Position {
-        Position { partition: TopicPartition { topic: self.parts.topics.name(topic), partition }, offset }
+    fn position(&self, (topic, partition): (TopicId, i32), offset: i64, metadata: &str) -> Position {
+        let partition = TopicPartition { topic: self.parts.topics.name(topic), partition };
+        Position { partition, offset, metadata: metadata.to_owned() }
     }
 }

@@ -113,7 +113,7 @@ impl Parts {
         let (topics, limits) = look_up_topics(spec)?;
         // The producer first: it finishes or aborts the predecessor's transaction, so that the committed offsets we then read
         // are final.
-        let producer = spec.broker.producer(spec.delivery == Delivery::ExactlyOnce)?;
+        let producer = spec.broker.producer(spec.delivery == Delivery::ExactlyOnce, None)?;
         control.set_assigned(Vec::clear);
         let wires = Wires::new(spec, topics, clock);
         let streams: Arc<Vec<Arc<Stream>>> = Arc::new(spec.streams.iter().cloned().map(Arc::new).collect());

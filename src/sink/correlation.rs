@@ -92,6 +92,7 @@ impl CorrelationEncoder {
             });
             let record = OutRecord {
                 topic: Arc::clone(&topic),
+                partition: None,
                 key,
                 value: Some(value),
                 headers: headers(rule, found),

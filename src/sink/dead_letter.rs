@@ -61,6 +61,7 @@ impl DeadLetterEncoder {
         headers.extend(HEADERS.iter().zip(values).map(|(name, value)| ((*name).to_owned(), Some(value.into_bytes()))));
         let mut out = OutRecord {
             topic: Arc::clone(&self.topic),
+            partition: None,
             key: record.key.map(<[u8]>::into_vec),
             value: record.value.map(<[u8]>::into_vec),
             headers,

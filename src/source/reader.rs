@@ -82,7 +82,7 @@ impl Reader {
         until: Option<i64>,
         now: Instant,
     ) -> Self {
-        let Assigned { partition, committed, queue } = assigned;
+        let Assigned { partition, committed, queue, .. } = assigned;
         let topic_hash = stable_hash64(0, partition.topic.as_bytes());
         Reader {
             partition,

@@ -40,10 +40,16 @@ pub fn at(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition { topic: topic.into(), partition }
 }
 
+/// An offset to commit, with nothing noted beside it.
+pub fn position(topic: &str, partition: i32, offset: i64) -> Position {
+    Position { partition: at(topic, partition), offset, metadata: String::new() }
+}
+
 /// One partition as this member holds it.
 pub struct Held {
     pub queue: Box<dyn PartitionQueue>,
     pub committed: Option<i64>,
+    pub metadata: Option<String>,
     /// Offset and value of what was drained.
     pub records: Vec<(i64, String)>,
     /// Positions of the ends seen.
@@ -96,8 +102,8 @@ impl GroupEvents for Events {
     fn assigned(&mut self, partitions: Vec<Assigned>) {
         let mut state = self.0.lock().expect("state");
         state.assignments += 1;
-        for Assigned { partition, committed, queue } in partitions {
-            let held = Held { queue, committed, records: Vec::new(), ends: Vec::new(), failed: Vec::new() };
+        for Assigned { partition, committed, metadata, queue } in partitions {
+            let held = Held { queue, committed, metadata, records: Vec::new(), ends: Vec::new(), failed: Vec::new() };
             assert!(state.held.insert(partition, held).is_none(), "assigned twice");
         }
     }
@@ -184,7 +190,7 @@ impl Member {
     pub fn positions(&self) -> Vec<Position> {
         let state = self.state.lock().expect("state");
         let known = state.held.iter().filter_map(|(p, h)| Some((p, h.next()?)));
-        known.map(|(partition, offset)| Position { partition: partition.clone(), offset }).collect()
+        known.map(|(partition, offset)| position(&partition.topic, partition.partition, offset)).collect()
     }
 
     /// Ends the membership's thread without leaving: what a crash looks like to the group.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use throughline::broker::kafka::KafkaBroker;
-use throughline::broker::{Broker, ErrorKind, Position, TopicPartition};
+use throughline::broker::{Broker, ErrorKind, TopicPartition};
 
-use crate::member::{Member, SOON, State, at, broker, settings, subscription};
+use crate::member::{Member, SOON, State, at, broker, position, settings, subscription};
 use crate::support::client::NewRecord;
 use crate::support::{kafka, unique, wait_until};
 
@@ -29,7 +29,7 @@ fn a_restart_under_the_same_name_goes_on_at_once() {
     let member = Member::join(&broker, &subscription(&[&topic]));
     member.wait_held(3);
     member.drain_until("all records", |held| held.values().all(|h| h.records.len() == 10));
-    member.handle.commit(&member.positions(), "").expect("commit");
+    member.handle.commit(&member.positions()).expect("commit");
     member.crash();
     let crashed = Instant::now();
     kafka().produce(&topic, (0..3).map(|n| NewRecord::value("later").to(n)));
@@ -101,11 +101,11 @@ fn settle(member: &Member, ledger: &Ledger) {
     let mut positions = Vec::new();
     for (partition, held) in &mut state.held {
         if let Some((last, _)) = held.records.last() {
-            positions.push(Position { partition: partition.clone(), offset: last + 1 });
+            positions.push(position(&partition.topic, partition.partition, last + 1));
         }
     }
     // The state stays locked: a revocation waits for this commit, so it is always of partitions that are ours.
-    if member.handle.commit(&positions, "").is_ok() {
+    if member.handle.commit(&positions).is_ok() {
         for (partition, held) in &mut state.held {
             ledger.entry(partition.clone()).or_default().extend(held.records.drain(..).map(|(offset, _)| offset));
         }
@@ -218,7 +218,7 @@ fn a_rebalance_at_the_very_end_of_a_partition_does_not_stall_it() {
     first.wait_held(2);
     for round in 0..2 {
         first.drain_until("the ends", |held| held.values().all(|h| h.ends.last() == Some(&(5 + round))));
-        first.handle.commit(&first.positions(), "").expect("commit");
+        first.handle.commit(&first.positions()).expect("commit");
         let second = Member::join(&quick(&app, "second"), &subscription(&[&topic]));
         wait_until("one each", SOON, || first.held().len() == 1 && second.held().len() == 1);
         second.leave();

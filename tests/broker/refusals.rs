@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use throughline::broker::kafka::KafkaBroker;
-use throughline::broker::{Broker, ErrorKind, OutRecord, Position};
+use throughline::broker::{Broker, ErrorKind, OutRecord};
 
-use crate::member::{Member, SOON, at, broker, settings, subscription};
+use crate::member::{Member, SOON, at, broker, position, settings, subscription};
 use crate::support::client::NewRecord;
 use crate::support::jvm::PrivateBroker;
 use crate::support::{kafka, unique, wait_until};
@@ -40,7 +40,14 @@ fn a_topic_that_does_not_exist_cannot_be_joined() {
 }
 
 fn out(topic: &str) -> OutRecord {
-    OutRecord { topic: topic.into(), key: None, value: Some(b"x".to_vec()), headers: Vec::new(), order: None }
+    OutRecord {
+        topic: topic.into(),
+        partition: None,
+        key: None,
+        value: Some(b"x".to_vec()),
+        headers: Vec::new(),
+        order: None,
+    }
 }
 
 #[test]
@@ -68,7 +75,7 @@ fn rights_that_are_missing_are_named() {
     let member = Member::join(&broker, &subscription(&["in"]));
     let error = member.failure();
     assert_eq!(error.kind, ErrorKind::Authorization, "the group: {error}");
-    let error = broker.producer(true).err().expect("the transactional id");
+    let error = broker.producer(true, None).err().expect("the transactional id");
     assert_eq!(error.kind, ErrorKind::Authorization, "{error}");
     assert!(error.message.contains("app-one"), "{error}");
 
@@ -76,7 +83,7 @@ fn rights_that_are_missing_are_named() {
     private.allow("alice", &["--operation", "Write", "--transactional-id", "app-one"]);
     let mut producer = None;
     wait_until("a producer is allowed", SOON, || {
-        producer = broker.producer(true).ok();
+        producer = broker.producer(true, None).ok();
         producer.is_some()
     });
     let mut producer = producer.expect("allowed");
@@ -84,8 +91,7 @@ fn rights_that_are_missing_are_named() {
     member.wait_held(1);
     producer.begin().expect("begin");
     let sent = producer.send(out("out"));
-    let error =
-        sent.and_then(|()| producer.commit(&[Position { partition: at("in", 0), offset: 0 }], "", &*member.handle));
+    let error = sent.and_then(|()| producer.commit(&[position("in", 0, 0)], &*member.handle));
     let error = error.expect_err("no right to write");
     assert_eq!(error.kind, ErrorKind::Authorization, "{error}");
     assert!(error.message.contains("out"), "{error}");
@@ -99,7 +105,7 @@ fn a_broker_that_goes_and_comes_back_costs_time_and_nothing_else() {
     private.create_topic("out", 1, &[]);
     private.produce("in", (0..5).map(|n| NewRecord::value(n.to_string())));
     let broker = broker(&private, "app", "one");
-    let mut producer = broker.producer(true).expect("producer");
+    let mut producer = broker.producer(true, None).expect("producer");
     let member = Member::join(&broker, &subscription(&["in"]));
     member.wait_held(1);
     member.drain_until("five", |held| held[&at("in", 0)].records.len() == 5);
@@ -120,15 +126,15 @@ fn a_broker_that_goes_and_comes_back_costs_time_and_nothing_else() {
         values.len() == 8
     });
     assert_eq!(values, (0..8).map(|n| n.to_string()).collect::<Vec<_>>());
-    let committed = producer.commit(&member.positions(), "", &*member.handle);
+    let committed = producer.commit(&member.positions(), &*member.handle);
     if let Err(error) = committed {
         // The transaction may have timed out while the broker was away; then it must be gone, and said so.
         assert!(matches!(error.kind, ErrorKind::Abortable | ErrorKind::Fenced | ErrorKind::Fatal), "{error:?}");
         drop(producer);
-        let mut producer = broker.producer(true).expect("a new producer");
+        let mut producer = broker.producer(true, None).expect("a new producer");
         producer.begin().expect("begin");
         producer.send(out("out")).expect("send");
-        producer.commit(&member.positions(), "", &*member.handle).expect("commit");
+        producer.commit(&member.positions(), &*member.handle).expect("commit");
     }
     assert_eq!(private.read_committed("out").len(), 1);
     assert_eq!(private.committed("app", "in")[&0].0, 8);

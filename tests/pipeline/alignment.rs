@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use throughline::broker::kafka::{Assignment, KafkaBroker, KafkaSettings};
 use throughline::broker::{
-    Assigned, Broker, BrokerError, Delivery, Flow, Group, GroupEvents, PartitionQueue, Producer, Subscription,
-    TopicInfo, TopicPartition,
+    Assigned, Broker, BrokerError, Delivery, Flow, Group, GroupEvents, LogInfo, LogRecord, PartitionQueue, Producer,
+    Subscription, TopicInfo, TopicPartition,
 };
 use throughline::event::{LatePolicy, Outcome, Span};
 use throughline::pipeline::{self, Control, Locality, Spec};
@@ -78,6 +78,10 @@ impl GroupEvents for SlowEvents {
     fn lost(&mut self, partitions: &[TopicPartition]) {
         self.0.lost(partitions);
     }
+
+    fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {
+        self.0.fallback(partition)
+    }
 }
 
 impl Broker for Slow {
@@ -93,8 +97,33 @@ impl Broker for Slow {
         self.0.other_members(timeout)
     }
 
-    fn producer(&self, transactional: bool) -> Result<Box<dyn Producer>, BrokerError> {
-        self.0.producer(transactional)
+    fn producer(&self, transactional: bool, log: Option<&str>) -> Result<Box<dyn Producer>, BrokerError> {
+        self.0.producer(transactional, log)
+    }
+
+    fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<(i64, String)>>, BrokerError> {
+        self.0.committed(partitions, timeout)
+    }
+
+    fn prepare_log(&self, topic: &str, partitions: i32, timeout: Duration) -> Result<LogInfo, BrokerError> {
+        self.0.prepare_log(topic, partitions, timeout)
+    }
+
+    fn log_bounds(&self, topic: &str, partitions: &[i32], timeout: Duration) -> Result<Vec<(i64, i64)>, BrokerError> {
+        self.0.log_bounds(topic, partitions, timeout)
+    }
+
+    fn read_log(
+        &self,
+        topic: &str,
+        ranges: &[(i32, i64, i64)],
+        visit: &mut dyn FnMut(LogRecord<'_>) -> Flow,
+    ) -> Result<(), BrokerError> {
+        self.0.read_log(topic, ranges, visit)
     }
 }
 

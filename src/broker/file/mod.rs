@@ -27,8 +27,8 @@ use self::outlet::FileProducer;
 use self::queue::{FileControl, FileQueue, Peek};
 use super::patterns::TopicPatterns;
 use super::{
-    Assigned, Broker, BrokerError, ErrorKind, Group, GroupEvents, GroupHandle, OutRecord, Position, Producer,
-    Subscription, TopicInfo, TopicPartition,
+    Assigned, Broker, BrokerError, ErrorKind, Flow, Group, GroupEvents, GroupHandle, LogInfo, LogRecord, OutRecord,
+    Position, Producer, Subscription, TopicInfo, TopicPartition,
 };
 
 /// The header with the 1-based line (decimal) that a record begins on.
@@ -155,9 +155,35 @@ impl Broker for FileBroker {
         Ok(Vec::new())
     }
 
-    fn producer(&self, transactional: bool) -> Result<Box<dyn Producer>, BrokerError> {
+    fn producer(&self, transactional: bool, _: Option<&str>) -> Result<Box<dyn Producer>, BrokerError> {
         Ok(Box::new(FileProducer::new(self.outputs.clone(), transactional)))
     }
+
+    fn committed(&self, partitions: &[TopicPartition], _: Duration) -> Result<Vec<Option<(i64, String)>>, BrokerError> {
+        Ok(vec![None; partitions.len()])
+    }
+
+    fn prepare_log(&self, _: &str, _: i32, _: Duration) -> Result<LogInfo, BrokerError> {
+        Err(no_changelog())
+    }
+
+    fn log_bounds(&self, _: &str, _: &[i32], _: Duration) -> Result<Vec<(i64, i64)>, BrokerError> {
+        Err(no_changelog())
+    }
+
+    fn read_log(
+        &self,
+        _: &str,
+        _: &[(i32, i64, i64)],
+        _: &mut dyn FnMut(LogRecord<'_>) -> Flow,
+    ) -> Result<(), BrokerError> {
+        Err(no_changelog())
+    }
+}
+
+/// Files begin at the beginning in each run, so there is no state to keep.
+fn no_changelog() -> BrokerError {
+    BrokerError::new(ErrorKind::Setting, "files have no changelog: state of a run over files lives in memory only")
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +209,7 @@ impl Group for FileGroup {
                 for (topic, queue, control) in self.files.drain(..) {
                     let partition = TopicPartition { topic, partition: 0 };
                     self.controls.insert(partition.clone(), control);
-                    assigned.push(Assigned { partition, committed: None, queue: Box::new(queue) });
+                    assigned.push(Assigned { partition, committed: None, metadata: None, queue: Box::new(queue) });
                 }
                 self.state = Membership::Joined;
                 self.events.assigned(assigned);
@@ -234,7 +260,7 @@ impl Group for FileGroup {
 struct FileGroupHandle;
 
 impl GroupHandle for FileGroupHandle {
-    fn commit(&self, _: &[Position], _: &str) -> Result<(), BrokerError> {
+    fn commit(&self, _: &[Position]) -> Result<(), BrokerError> {
         Ok(())
     }
 

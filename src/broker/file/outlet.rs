@@ -38,7 +38,7 @@ impl Producer for FileProducer {
         self.deliver(record)
     }
 
-    fn commit(&mut self, _: &[Position], _: &str, _: &dyn GroupHandle) -> Result<(), BrokerError> {
+    fn commit(&mut self, _: &[Position], _: &dyn GroupHandle) -> Result<(), BrokerError> {
         for record in std::mem::take(&mut self.held) {
             self.deliver(record)?;
         }
@@ -52,5 +52,9 @@ impl Producer for FileProducer {
 
     fn flush(&mut self, _: Duration) -> Result<(), BrokerError> {
         Ok(())
+    }
+
+    fn log_ends(&mut self) -> Vec<(i32, i64)> {
+        Vec::new()
     }
 }

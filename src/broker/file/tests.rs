@@ -232,21 +232,22 @@ fn outputs_of_an_aborted_transaction_are_dropped_and_a_closed_outlet_is_an_error
     let (group, _events) = join(&broker, &paths);
     let record = |value: &str| OutRecord {
         topic: "out".into(),
+        partition: None,
         key: None,
         value: Some(value.as_bytes().to_vec()),
         headers: Vec::new(),
         order: None,
     };
-    let mut producer = broker.producer(true).expect("producer");
+    let mut producer = broker.producer(true, None).expect("producer");
     producer.begin().expect("begin");
     producer.send(record("aborted")).expect("send");
     producer.abort().expect("abort");
     producer.begin().expect("begin");
     producer.send(record("kept")).expect("send");
     assert!(outputs.is_empty());
-    producer.commit(&[], "", &*group.handle()).expect("commit");
+    producer.commit(&[], &*group.handle()).expect("commit");
     assert_eq!(outputs.try_iter().collect::<Vec<_>>(), [record("kept")]);
-    let mut direct = broker.producer(false).expect("producer");
+    let mut direct = broker.producer(false, None).expect("producer");
     direct.send(record("direct")).expect("send");
     assert_eq!(outputs.try_iter().collect::<Vec<_>>(), [record("direct")]);
     drop(outputs);

@@ -38,9 +38,9 @@ impl KafkaHandle {
 }
 
 /// Positions as librdkafka takes them.
-pub(super) fn offsets(positions: &[Position], metadata: &str) -> Result<TopicPartitionList, BrokerError> {
+pub(super) fn offsets(positions: &[Position]) -> Result<TopicPartitionList, BrokerError> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
-    for Position { partition, offset } in positions {
+    for Position { partition, offset, metadata } in positions {
         let mut element = list.add_partition(&partition.topic, partition.partition);
         element.set_offset(Offset::Offset(*offset)).map_err(|e| classify::by_error("an offset to commit", &e))?;
         element.set_metadata(metadata);
@@ -49,12 +49,12 @@ pub(super) fn offsets(positions: &[Position], metadata: &str) -> Result<TopicPar
 }
 
 impl GroupHandle for KafkaHandle {
-    fn commit(&self, positions: &[Position], metadata: &str) -> Result<(), BrokerError> {
+    fn commit(&self, positions: &[Position]) -> Result<(), BrokerError> {
         if positions.is_empty() {
             return Ok(());
         }
         self.owns(positions)?;
-        match self.consumer.commit(&offsets(positions, metadata)?, CommitMode::Sync) {
+        match self.consumer.commit(&offsets(positions)?, CommitMode::Sync) {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
             Err(failed) => Err(classify::by_error("committing offsets", &failed)),
         }

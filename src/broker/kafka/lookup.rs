@@ -19,8 +19,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use regex::Regex;
 
 use super::context::ClientLog;
+use super::native_ask::Described;
 use super::settings::{self, KafkaSettings};
-use super::{classify, native};
+use super::{classify, native_ask};
 use crate::broker::{BrokerError, ErrorKind, TopicInfo, TopicPartition};
 
 /// Topics that Kafka and tools keep for themselves.
@@ -34,6 +35,17 @@ const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Events dropped after each question; more do not gather between two of them.
 const EVENTS_KEPT: usize = 16;
+
+/// Which end of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// The first record that is there.
+    Start,
+    /// The high watermark.
+    End,
+    /// The first record of the oldest open transaction, else the high watermark.
+    StableEnd,
+}
 
 #[derive(Clone)]
 pub(super) struct Lookup {
@@ -51,7 +63,7 @@ impl Lookup {
     }
 
     /// A failed question, with the reason that the client itself gives, which says more than the question's own code.
-    fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
+    pub(super) fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
         // Errors of connections wait as events, among others, until they are fetched.
         while self.client.poll(EVENTS_TIMEOUT).is_some() {}
         let what = format!("{what} at {}", self.settings.brokers);
@@ -117,17 +129,46 @@ impl Lookup {
         Ok(found)
     }
 
+    /// A topic by its name; `None`: it does not exist.
+    pub(super) fn describe(&self, topic: &str, timeout: Duration) -> Result<Option<Described>, BrokerError> {
+        let _ = self.client.context().take_error();
+        let answer = native_ask::describe_topic(&self.client, topic, timeout);
+        match answer {
+            Ok(described) => Ok(Some(described)),
+            Err((code, _)) if classify::kind(code) == ErrorKind::TopicMissing => Ok(None),
+            Err((code, _)) => Err(self.failed(&format!("looking for topic {topic}"), &KafkaError::Global(code))),
+        }
+    }
+
+    /// Only to empty it: this client is asked often and nobody else reads its events.
+    fn drop_events(&self) {
+        for _ in 0..EVENTS_KEPT {
+            let _ = self.client.poll(Duration::ZERO);
+        }
+    }
+
+    /// A client for what only an administrator may ask, and its answer within `timeout`.
+    pub(super) fn administer<T>(
+        &self,
+        timeout: Duration,
+        ask: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> Result<T, KafkaError>,
+    ) -> Result<T, KafkaError> {
+        let mut config = self.settings.lookup();
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        let admin = config.create()?;
+        let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+        let answer = block_on(ask(&admin, &options), timeout + Duration::from_secs(1));
+        answer.unwrap_or(Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)))
+    }
+
     /// `max.message.bytes` of each topic, as far as we may know it: that needs a right of its own.
     fn size_limits(&self, topics: &[TopicInfo], timeout: Duration) -> Option<HashMap<String, usize>> {
         if topics.is_empty() {
             return None;
         }
-        let mut config = self.settings.lookup();
-        config.set_log_level(RDKafkaLogLevel::Emerg);
-        let admin: AdminClient<DefaultClientContext> = config.create().ok()?;
         let wanted: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(&t.topic)).collect();
-        let options = AdminOptions::new().request_timeout(Some(timeout));
-        let answer = block_on(admin.describe_configs(&wanted, &options), timeout + Duration::from_secs(1))?.ok()?;
+        let ask = async |admin: &AdminClient<_>, options: &_| admin.describe_configs(&wanted, options).await;
+        let answer = self.administer(timeout, ask).ok()?;
         let known = answer.into_iter().flatten().filter_map(|resource| {
             let limit = resource.get("max.message.bytes")?.value.as_ref()?.parse().ok()?;
             match resource.specifier {
@@ -160,21 +201,31 @@ impl Lookup {
         partitions: &[TopicPartition],
         timeout: Duration,
     ) -> Result<Vec<i64>, BrokerError> {
+        self.offsets(partitions, Bound::End, timeout)
+    }
+
+    /// One bound of each partition, in the order asked.
+    pub(super) fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        bound: Bound,
+        timeout: Duration,
+    ) -> Result<Vec<i64>, BrokerError> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let what = "asking where partitions end";
+        let (what, asked) = match bound {
+            Bound::Start => ("asking where partitions begin", Offset::Beginning),
+            Bound::End | Bound::StableEnd => ("asking where partitions end", Offset::End),
+        };
         let mut wanted = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             wanted
-                .add_partition_offset(&partition.topic, partition.partition, Offset::End)
+                .add_partition_offset(&partition.topic, partition.partition, asked)
                 .map_err(|e| classify::by_error(what, &e))?;
         }
-        let answer = native::list_end_offsets(&self.client, &wanted, timeout);
-        // Only to empty it: this client is asked often and nobody else reads its events.
-        for _ in 0..EVENTS_KEPT {
-            let _ = self.client.poll(Duration::ZERO);
-        }
+        let answer = native_ask::list_offsets(&self.client, &wanted, bound == Bound::StableEnd, timeout);
+        self.drop_events();
         let answer = answer.map_err(|(code, on)| classify::by_code(&format!("{what} ({on})"), code))?;
         let known: HashMap<(&str, i32), i64> = answer.iter().map(|(t, p, o)| ((t.as_str(), *p), *o)).collect();
         let ends = partitions.iter().map(|p| {

@@ -1,9 +1,10 @@
 //! Apache Kafka through librdkafka. The only importer of `rdkafka`.
 //!
 //! What it owns: the settings that our promises rest on ([`settings`]), one consumer per membership with a queue of its own
-//! for each partition ([`group`], [`rebalance`], [`lease`], [`handle`]), the producers ([`producer`]), the questions asked at the start ([`lookup`]),
-//! and the one classification of librdkafka's errors ([`classify`]). Calls that the safe wrapper does not have are in
-//! [`native`], which alone is `unsafe`.
+//! for each partition ([`group`], [`rebalance`], [`lease`], [`handle`]), the producers ([`producer`]), the questions asked at
+//! the start ([`lookup`], [`offsets`]), the changelog topic ([`changelog`]) and the way back from it ([`restore`]), and the
+//! one classification of librdkafka's errors ([`classify`]). Calls that the safe wrapper does not have are in [`native`] and
+//! [`native_ask`], which alone are `unsafe`.
 //!
 //! What holds here:
 //! - A partition's records are read only from its own queue, under the [`lease`] of one assignment. A queue of an older
@@ -18,6 +19,7 @@
 //! It decides no policy: whether an error ends an epoch, an incarnation or the process is for its callers, by
 //! [`ErrorKind`](super::ErrorKind).
 
+mod changelog;
 mod classify;
 mod context;
 mod group;
@@ -25,13 +27,19 @@ mod handle;
 mod lease;
 mod lookup;
 mod native;
+mod native_ask;
+mod offsets;
 mod producer;
 mod rebalance;
+mod restore;
 mod settings;
 
 use std::time::Duration;
 
-use super::{Broker, BrokerError, Group, GroupEvents, Producer, Subscription, TopicInfo};
+use super::{
+    Broker, BrokerError, Flow, Group, GroupEvents, LogInfo, LogRecord, Producer, Subscription, TopicInfo,
+    TopicPartition,
+};
 use lookup::Lookup;
 pub use settings::{Assignment, KafkaSettings};
 
@@ -68,7 +76,32 @@ impl Broker for KafkaBroker {
         self.lookup.other_members(&self.settings, timeout)
     }
 
-    fn producer(&self, transactional: bool) -> Result<Box<dyn Producer>, BrokerError> {
-        Ok(Box::new(producer::KafkaProducer::new(&self.settings, transactional)?))
+    fn producer(&self, transactional: bool, log: Option<&str>) -> Result<Box<dyn Producer>, BrokerError> {
+        Ok(Box::new(producer::KafkaProducer::new(&self.settings, transactional, log)?))
+    }
+
+    fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<(i64, String)>>, BrokerError> {
+        offsets::of_group(&self.settings, partitions, timeout)
+    }
+
+    fn prepare_log(&self, topic: &str, partitions: i32, timeout: Duration) -> Result<LogInfo, BrokerError> {
+        changelog::prepare(&self.lookup, topic, partitions, timeout)
+    }
+
+    fn log_bounds(&self, topic: &str, partitions: &[i32], timeout: Duration) -> Result<Vec<(i64, i64)>, BrokerError> {
+        changelog::bounds(&self.lookup, topic, partitions, timeout)
+    }
+
+    fn read_log(
+        &self,
+        topic: &str,
+        ranges: &[(i32, i64, i64)],
+        visit: &mut dyn FnMut(LogRecord<'_>) -> Flow,
+    ) -> Result<(), BrokerError> {
+        restore::read(&self.settings, &self.lookup, topic, ranges, visit)
     }
 }

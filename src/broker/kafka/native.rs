@@ -1,5 +1,6 @@
 //! The calls of librdkafka that the safe wrapper does not have: reading a partition's own queue by callback, waking a
-//! thread when it fills, and ListOffsets with an isolation level of its own. The only `unsafe` of this room.
+//! thread when it fills. With [`native_ask`](super::native_ask) the only `unsafe` of this
+//! room.
 //!
 //! Rules kept here:
 //! - Raw consume calls are made on partition queues only. On the group's queue they would take rebalance events and answer
@@ -16,9 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -156,7 +155,7 @@ fn bytes(start: *const c_void, length: usize, _message: &c::rd_kafka_message_t) 
     (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast(), length) })
 }
 
-fn text(string: *const std::ffi::c_char) -> String {
+pub(super) fn text(string: *const std::ffi::c_char) -> String {
     if string.is_null() {
         return String::new();
     }
@@ -195,74 +194,4 @@ unsafe extern "C" fn on_data(_: *mut c::rd_kafka_t, bell: *mut c_void) {
     // SAFETY: the box that `RawQueue::ring` holds while this callback is enabled. A `Bell` may be rung from any thread, and
     // ringing does not unwind: it locks without poisoning and unparks.
     unsafe { &*bell.cast::<Bell>() }.ring();
-}
-
-/// Topic, partition, offset.
-pub(super) type Offsets = Vec<(String, i32, i64)>;
-
-/// High watermarks as the leaders give them now, open transactions included, whatever the client's isolation level. The
-/// answer's order is librdkafka's. `Err`: the code, and on what.
-pub(super) fn list_end_offsets<C: ConsumerContext>(
-    client: &BaseConsumer<C>,
-    partitions: &TopicPartitionList,
-    timeout: Duration,
-) -> Result<Offsets, (RDKafkaErrorCode, String)> {
-    let rk = client.client().native_ptr();
-    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-    // SAFETY: `rk` lives as long as `client`. Options, queue and event are made here and destroyed here, each once and in
-    // this order; result, infos and partitions are lent by the event and copied before it goes.
-    unsafe {
-        let options = c::rd_kafka_AdminOptions_new(rk, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS);
-        c::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
-        let refused = c::rd_kafka_AdminOptions_set_isolation_level(
-            options,
-            c::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
-        );
-        if !refused.is_null() {
-            c::rd_kafka_error_destroy(refused);
-        }
-        let queue = c::rd_kafka_queue_new(rk);
-        c::rd_kafka_ListOffsets(rk, partitions.ptr(), options, queue);
-        // The request's own timeout answers; the second more is for the answer to get here.
-        let event = c::rd_kafka_queue_poll(queue, timeout_ms.saturating_add(1000));
-        let answer = read_offsets(event);
-        if !event.is_null() {
-            c::rd_kafka_event_destroy(event);
-        }
-        c::rd_kafka_queue_destroy(queue);
-        c::rd_kafka_AdminOptions_destroy(options);
-        answer
-    }
-}
-
-/// # Safety
-/// `event` is null or a live answer to ListOffsets.
-unsafe fn read_offsets(event: *mut c::rd_kafka_event_t) -> Result<Offsets, (RDKafkaErrorCode, String)> {
-    if event.is_null() {
-        return Err((RDKafkaErrorCode::OperationTimedOut, "no answer".to_owned()));
-    }
-    // SAFETY: by this function's contract; what the event lends is copied before returning.
-    unsafe {
-        let code = c::rd_kafka_event_error(event);
-        if code != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err((code.into(), text(c::rd_kafka_event_error_string(event))));
-        }
-        let result = c::rd_kafka_event_ListOffsets_result(event);
-        if result.is_null() {
-            return Err((RDKafkaErrorCode::Unknown, "an answer to another question".to_owned()));
-        }
-        let mut count = 0;
-        let infos = c::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-        let infos = if count == 0 { &[] } else { slice::from_raw_parts(infos, count) };
-        let mut offsets = Vec::with_capacity(count);
-        for info in infos {
-            let partition = &*c::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
-            let topic = text(partition.topic);
-            if partition.err != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err((partition.err.into(), format!("{topic}/{}", partition.partition)));
-            }
-            offsets.push((topic, partition.partition, partition.offset));
-        }
-        Ok(offsets)
-    }
 }

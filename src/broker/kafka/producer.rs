@@ -3,7 +3,8 @@
 //! After an error that leaves the outcome open, or that librdkafka calls fatal, the producer refuses everything further: its
 //! owner drops it and makes a new one, whose start finishes or aborts what the old one left.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -27,8 +28,26 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct ProducerLog {
     log: ClientLog,
-    /// The first record that was refused since the transaction began: where it was going, and why.
-    refused: Mutex<Option<(String, RDKafkaErrorCode)>>,
+    /// The topic whose ends are to be known.
+    changelog: Option<String>,
+    reports: Mutex<Reports>,
+}
+
+/// What delivery reports said of the transaction that is open.
+#[derive(Default)]
+struct Reports {
+    /// Its number. Reports of an older one come late, also after an abort has returned: no matter of this one.
+    transaction: usize,
+    /// The first record that was refused: where it was going, and why.
+    refused: Option<(String, RDKafkaErrorCode)>,
+    /// Last offset + 1 in each partition of the changelog.
+    written: BTreeMap<i32, i64>,
+}
+
+impl ProducerLog {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientContext for ProducerLog {
@@ -44,17 +63,29 @@ impl ClientContext for ProducerLog {
 }
 
 impl ProducerContext for ProducerLog {
-    type DeliveryOpaque = ();
+    /// The number of the transaction.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            // An abort purges what was not sent, and tells so after it has returned: no fault of the next transaction.
-            if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
-                return;
+    fn delivery(&self, result: &DeliveryResult<'_>, transaction: usize) {
+        match result {
+            Ok(message) => {
+                if self.changelog.as_deref() == Some(message.topic()) {
+                    let mut reports = self.reports();
+                    if reports.transaction == transaction {
+                        let end = reports.written.entry(message.partition()).or_default();
+                        *end = message.offset().saturating_add(1).max(*end);
+                    }
+                }
             }
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            refused.get_or_insert_with(|| (message.topic().to_owned(), code));
+            Err((error, message)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let mut reports = self.reports();
+                // What is purged is purged by an abort, which is no refusal.
+                let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+                if reports.transaction == transaction && !purged {
+                    reports.refused.get_or_insert_with(|| (message.topic().to_owned(), code));
+                }
+            }
         }
     }
 }
@@ -67,11 +98,20 @@ pub(super) struct KafkaProducer {
     tainted: bool,
     /// Why nothing further is accepted.
     dead: Option<BrokerError>,
+    changelog: Option<String>,
+    /// Without transactions all is one.
+    transaction: usize,
+    /// Ends of the changelog that were committed, or flushed, and not asked for yet.
+    ends: BTreeMap<i32, i64>,
 }
 
 /// A connected client; a transactional one has finished or aborted what an older one of its name left open.
-fn connect(settings: &KafkaSettings, transactional: bool) -> Result<ThreadedProducer<ProducerLog>, BrokerError> {
-    let context = ProducerLog { log: ClientLog::default(), refused: Mutex::default() };
+fn connect(
+    settings: &KafkaSettings,
+    transactional: bool,
+    changelog: Option<String>,
+) -> Result<ThreadedProducer<ProducerLog>, BrokerError> {
+    let context = ProducerLog { log: ClientLog::default(), changelog, reports: Mutex::default() };
     let config = settings.producer(transactional);
     let producer = ThreadedProducer::from_config_and_context(&config, context).map_err(|e| settings::setting(&e))?;
     if !transactional {
@@ -92,10 +132,28 @@ fn connect(settings: &KafkaSettings, transactional: bool) -> Result<ThreadedProd
 }
 
 impl KafkaProducer {
-    pub(super) fn new(settings: &KafkaSettings, transactional: bool) -> Result<KafkaProducer, BrokerError> {
-        let producer = connect(settings, transactional)?;
+    pub(super) fn new(
+        settings: &KafkaSettings,
+        transactional: bool,
+        changelog: Option<&str>,
+    ) -> Result<KafkaProducer, BrokerError> {
+        let changelog = changelog.map(str::to_owned);
+        let producer = connect(settings, transactional, changelog.clone())?;
         let name = if transactional { settings.transactional_id() } else { settings.instance.clone() };
-        Ok(KafkaProducer { producer, settings: settings.clone(), name, tainted: false, dead: None })
+        Ok(KafkaProducer {
+            producer,
+            settings: settings.clone(),
+            name,
+            tainted: false,
+            dead: None,
+            changelog,
+            transaction: 0,
+            ends: BTreeMap::new(),
+        })
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.producer.client().context().reports()
     }
 
     fn alive(&self) -> Result<(), BrokerError> {
@@ -111,7 +169,13 @@ impl KafkaProducer {
     }
 
     fn take_refused(&self) -> Option<(String, RDKafkaErrorCode)> {
-        self.producer.client().context().refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.reports().refused.take()
+    }
+
+    /// What was written has been made to count.
+    fn keep_ends(&mut self) {
+        let mut written = std::mem::take(&mut self.reports().written);
+        self.ends.append(&mut written);
     }
 
     /// Whether a record was refused since last asked.
@@ -131,12 +195,7 @@ impl KafkaProducer {
         }
     }
 
-    fn commit_within(
-        &mut self,
-        positions: &[Position],
-        metadata: &str,
-        group: &KafkaHandle,
-    ) -> Result<(), BrokerError> {
+    fn commit_within(&mut self, positions: &[Position], group: &KafkaHandle) -> Result<(), BrokerError> {
         let what = format!("committing a transaction of {}", self.name);
         let flushed = self.producer.flush(TRANSACTION_TIMEOUT);
         self.check_refused()?;
@@ -144,7 +203,7 @@ impl KafkaProducer {
         flushed
             .map_err(|e| classify::error(ErrorKind::Abortable, &what, &format!("records not acknowledged ({e})")))?;
         if !positions.is_empty() {
-            let offsets = handle::offsets(positions, metadata)?;
+            let offsets = handle::offsets(positions)?;
             // Taken immediately before: an older generation would be refused, a newer one would be a lie.
             let member = group.metadata(positions)?;
             let send = |left| self.producer.send_offsets_to_transaction(&offsets, &member, left);
@@ -187,7 +246,8 @@ fn retry(timeout: Duration, mut call: impl FnMut(Duration) -> KafkaResult<()>) -
 impl Producer for KafkaProducer {
     fn begin(&mut self) -> Result<(), BrokerError> {
         self.alive()?;
-        let _ = self.take_refused();
+        self.transaction += 1;
+        *self.reports() = Reports { transaction: self.transaction, ..Reports::default() };
         let begun = self.producer.begin_transaction();
         begun.map_err(|e| self.note(classify::transaction(&format!("beginning a transaction of {}", self.name), &e)))
     }
@@ -198,7 +258,9 @@ impl Producer for KafkaProducer {
             record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, (k, v)| {
                 all.insert(Header { key: k, value: v.as_deref() })
             });
-        let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).headers(headers);
+        let mut out: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(&record.topic, self.transaction).headers(headers);
+        out.partition = record.partition;
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         let deadline = Instant::now() + QUEUE_TIMEOUT;
@@ -226,16 +288,19 @@ impl Producer for KafkaProducer {
         }
     }
 
-    fn commit(&mut self, positions: &[Position], metadata: &str, group: &dyn GroupHandle) -> Result<(), BrokerError> {
+    fn commit(&mut self, positions: &[Position], group: &dyn GroupHandle) -> Result<(), BrokerError> {
         self.alive()?;
         let Some(group) = group.as_any().downcast_ref::<KafkaHandle>() else {
             return Err(classify::error(ErrorKind::Fatal, "committing", "the membership is of another broker"));
         };
-        self.commit_within(positions, metadata, group).map_err(|error| self.note(error))
+        self.commit_within(positions, group).map_err(|error| self.note(error))?;
+        self.keep_ends();
+        Ok(())
     }
 
     fn abort(&mut self) -> Result<(), BrokerError> {
         self.alive()?;
+        self.ends.clear();
         let aborted = retry(TRANSACTION_TIMEOUT, |left| self.producer.abort_transaction(left));
         let what = format!("aborting a transaction of {}", self.name);
         aborted.map_err(|e| self.note(classify::transaction(&what, &e)))?;
@@ -243,7 +308,7 @@ impl Producer for KafkaProducer {
         // transaction too. A new client of the same name has no such past.
         let refused = self.take_refused().is_some();
         if std::mem::take(&mut self.tainted) || refused {
-            match connect(&self.settings, true) {
+            match connect(&self.settings, true, self.changelog.clone()) {
                 Ok(producer) => self.producer = producer,
                 Err(error) => return Err(self.dead.insert(error).clone()),
             }
@@ -255,6 +320,15 @@ impl Producer for KafkaProducer {
         self.alive()?;
         let flushed = self.producer.flush(timeout);
         self.check_refused()?;
-        flushed.map_err(|e| classify::by_error("waiting for acknowledgements", &e))
+        flushed.map_err(|e| classify::by_error("waiting for acknowledgements", &e))?;
+        // In a transaction only its commit makes them count.
+        if self.transaction == 0 {
+            self.keep_ends();
+        }
+        Ok(())
+    }
+
+    fn log_ends(&mut self) -> Vec<(i32, i64)> {
+        std::mem::take(&mut self.ends).into_iter().collect()
     }
 }

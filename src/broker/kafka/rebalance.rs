@@ -7,18 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::classify;
 use super::context::ClientLog;
 use super::lease::{self, Lease};
 use super::native::RawQueue;
+use super::offsets::committed;
 use crate::broker::{Assigned, BrokerError, ErrorKind, GroupEvents, TopicPartition};
 
 pub(super) type Client = BaseConsumer<GroupContext>;
@@ -90,19 +91,22 @@ impl GroupContext {
         };
         let mut starts = TopicPartitionList::with_capacity(partitions.count());
         let mut assigned = Vec::with_capacity(partitions.count());
-        for (partition, committed) in committed(consumer, partitions)? {
+        for (partition, known) in committed(consumer, partitions, COMMITTED_TIMEOUT)? {
+            let (committed, metadata) = known.unzip();
+            let fallback = || lock(&self.events).as_mut().and_then(|events| events.fallback(&partition));
+            let from = committed.or_else(fallback);
             let queue = RawQueue::detach(&strong, &partition.topic, partition.partition).ok_or_else(|| {
                 classify::error(ErrorKind::Fatal, &format!("queue of {}", partition.topic), "librdkafka has none")
             })?;
-            let lease = Lease::new(partition.clone(), queue, committed);
+            let lease = Lease::new(partition.clone(), queue, from);
             let queue = lease.reader();
             if let Some(older) = lock(&self.leases).insert(partition.clone(), lease) {
                 older.close();
             }
             starts
-                .add_partition_offset(&partition.topic, partition.partition, lease::start(committed))
+                .add_partition_offset(&partition.topic, partition.partition, lease::start(from))
                 .map_err(|e| classify::by_error("starting offset", &e))?;
-            assigned.push(Assigned { partition, committed, queue });
+            assigned.push(Assigned { partition, committed, metadata, queue });
         }
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&starts),
@@ -143,40 +147,4 @@ impl GroupContext {
 
 fn name(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition { topic: topic.into(), partition }
-}
-
-/// Committed offsets, asked until they are known: a guess would skip or repeat records.
-fn committed(
-    consumer: &Client,
-    partitions: &TopicPartitionList,
-) -> Result<Vec<(TopicPartition, Option<i64>)>, BrokerError> {
-    if partitions.count() == 0 {
-        return Ok(Vec::new());
-    }
-    let deadline = Instant::now() + COMMITTED_TIMEOUT;
-    loop {
-        let mut wanted = TopicPartitionList::with_capacity(partitions.count());
-        for partition in partitions.elements() {
-            wanted.add_partition(partition.topic(), partition.partition());
-        }
-        let answer = consumer.committed_offsets(wanted, REQUEST_TIMEOUT).and_then(|answer| {
-            let known = answer.elements();
-            let known = known.iter().map(|p| {
-                p.error()?;
-                let offset = if let Offset::Offset(offset) = p.offset() { Some(offset) } else { None };
-                Ok((name(p.topic(), p.partition()), offset))
-            });
-            known.collect()
-        });
-        let failed = match answer {
-            Ok(known) => return Ok(known),
-            Err(failed) => classify::by_error("asking the group's committed offsets", &failed),
-        };
-        let passing = matches!(failed.kind, ErrorKind::Transient | ErrorKind::Unreachable);
-        if !passing || Instant::now() > deadline {
-            return Err(failed);
-        }
-        tracing::info!("{}; asking again", failed.message);
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }

@@ -5,6 +5,7 @@
 //! configuration file is never a way to run code.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -106,6 +107,24 @@ const PRODUCER: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "65536"),
 ];
 
+const LOG_READER: &[(&str, &str)] = &[
+    ("enable.partition.eof", "true"),
+    ("auto.offset.reset", "earliest"),
+    ("check.crcs", "true"),
+    // Bytes alone bound what is fetched ahead.
+    ("queued.min.messages", "10000000"),
+    ("fetch.queue.backoff.ms", "1"),
+    ("fetch.error.backoff.ms", "100"),
+    // At the end of the log nothing more is waited for than what is there.
+    ("fetch.wait.max.ms", "50"),
+];
+
+/// Bytes fetched ahead of a restore, over all partitions.
+const LOG_PREFETCH_BYTES: usize = 32 << 20;
+
+/// Least fetch of one partition: below this a fetch costs more than what it brings.
+const LOG_FETCH_BYTES_MIN: usize = 256 << 10;
+
 /// Least prefetch of one partition, in records: some milliseconds of work.
 const PREFETCH_RECORDS_MIN: usize = 1_000;
 
@@ -179,6 +198,33 @@ impl KafkaSettings {
             (SOURCE_PREFETCH_RECORDS / partitions.max(1)).clamp(PREFETCH_RECORDS_MIN, SOURCE_PREFETCH_RECORDS);
         config.set("queued.min.messages", records.to_string());
         self.with_user(config)
+    }
+
+    /// Of the group, but never in it: asks what is committed (offsets of open transactions are waited for).
+    pub(super) fn onlooker(&self) -> ClientConfig {
+        let mut config = self.client();
+        config.set("group.id", &self.application_id).set("isolation.level", "read_committed");
+        config.set("enable.auto.commit", "false").set("allow.auto.create.topics", "false");
+        self.with_user(config)
+    }
+
+    /// A reader of `partitions` partitions of a changelog. The group is named for the rights that come with it; the reader
+    /// never joins it and never commits. How much is fetched at once is ours to say: the user's values are meant for the
+    /// inputs.
+    pub(super) fn log_reader(&self, partitions: usize) -> ClientConfig {
+        let mut config = self.onlooker();
+        set_all(&mut config, LOG_READER);
+        // A response comes on top of what is queued already.
+        let each = (LOG_PREFETCH_BYTES / 2 / partitions.max(1)).max(LOG_FETCH_BYTES_MIN);
+        config.set("queued.max.messages.kbytes", (each / 1024).to_string());
+        config.set("fetch.message.max.bytes", each.to_string());
+        config
+    }
+
+    /// How long the coordinator lets a transaction of ours stay open.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        let millis = self.producer(true).get("transaction.timeout.ms").and_then(|value| value.parse().ok());
+        Duration::from_millis(millis.unwrap_or(60_000))
     }
 
     /// A producer.
@@ -273,8 +319,8 @@ mod tests {
     #[test]
     fn all_that_we_set_is_known_to_librdkafka() {
         let settings = settings(&[]);
-        for config in [settings.lookup(), settings.consumer(true, 3), settings.producer(true), settings.producer(false)]
-        {
+        let clients = [settings.lookup(), settings.consumer(true, 3), settings.onlooker(), settings.log_reader(16)];
+        for config in clients.into_iter().chain([settings.producer(true), settings.producer(false)]) {
             config.create_native_config().expect("valid");
         }
     }

@@ -3,11 +3,14 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::Shared;
 use super::member::MemoryGroup;
 use super::transaction::{MemoryProducer, transactional_id};
+use super::{Shared, changelog};
 use crate::broker::patterns::TopicPatterns;
-use crate::broker::{Broker, BrokerError, Group, GroupEvents, Producer, Subscription, TopicInfo};
+use crate::broker::{
+    Broker, BrokerError, Flow, Group, GroupEvents, LogInfo, LogRecord, Producer, Subscription, TopicInfo,
+    TopicPartition,
+};
 
 /// See the module. Clones speak for the same instance.
 #[derive(Clone)]
@@ -51,8 +54,32 @@ impl Broker for MemoryClient {
         Ok(others)
     }
 
-    fn producer(&self, transactional: bool) -> Result<Box<dyn Producer>, BrokerError> {
+    fn producer(&self, transactional: bool, log: Option<&str>) -> Result<Box<dyn Producer>, BrokerError> {
         let id = transactional_id(&self.application_id, &self.instance);
-        Ok(Box::new(MemoryProducer::new(Arc::clone(&self.shared), id, transactional)))
+        Ok(Box::new(MemoryProducer::new(Arc::clone(&self.shared), id, transactional, log)))
+    }
+
+    fn committed(&self, partitions: &[TopicPartition], _: Duration) -> Result<Vec<Option<(i64, String)>>, BrokerError> {
+        let coordinator = self.shared.lock();
+        let group = coordinator.groups.get(&self.application_id);
+        let known = |p| group.and_then(|group| group.committed(p)).map(|c| (c.offset, c.metadata.clone()));
+        Ok(partitions.iter().map(known).collect())
+    }
+
+    fn prepare_log(&self, topic: &str, partitions: i32, _: Duration) -> Result<LogInfo, BrokerError> {
+        changelog::prepare(&self.shared, topic, partitions)
+    }
+
+    fn log_bounds(&self, topic: &str, partitions: &[i32], _: Duration) -> Result<Vec<(i64, i64)>, BrokerError> {
+        partitions.iter().map(|p| Ok(self.shared.partition(topic, *p)?.bounds())).collect()
+    }
+
+    fn read_log(
+        &self,
+        topic: &str,
+        ranges: &[(i32, i64, i64)],
+        visit: &mut dyn FnMut(LogRecord<'_>) -> Flow,
+    ) -> Result<(), BrokerError> {
+        changelog::read(&self.shared, topic, ranges, visit)
     }
 }

@@ -37,8 +37,8 @@ pub(super) enum Step {
     Gone,
     /// Give these up.
     Revoke(Vec<TopicPartition>),
-    /// These are now its own, from these committed offsets.
-    Assign(Vec<(TopicPartition, Option<i64>)>),
+    /// These are now its own, with what is committed of them.
+    Assign(Vec<(TopicPartition, Option<CommittedOffset>)>),
 }
 
 /// One group.
@@ -93,6 +93,11 @@ impl GroupState {
 
     pub(super) fn committed(&self, partition: &TopicPartition) -> Option<&CommittedOffset> {
         self.offsets.get(partition)
+    }
+
+    /// Forgets all offsets, as a broker does with those of a group that was away for too long.
+    pub(super) fn expire_offsets(&mut self) {
+        self.offsets.clear();
     }
 
     /// The instance that owns a partition now.
@@ -158,8 +163,8 @@ impl GroupState {
         }
         member.owned.extend(assign.iter().cloned());
         let committed = |p: TopicPartition| {
-            let offset = self.offsets.get(&p).map(|c| c.offset);
-            (p, offset)
+            let known = self.offsets.get(&p).cloned();
+            (p, known)
         };
         Step::Assign(assign.into_iter().map(committed).collect())
     }
@@ -199,9 +204,9 @@ impl GroupState {
     }
 
     /// Takes offsets that were checked.
-    pub(super) fn commit(&mut self, positions: &[Position], metadata: &str) {
-        for Position { partition, offset } in positions {
-            let committed = CommittedOffset { offset: *offset, metadata: metadata.to_owned() };
+    pub(super) fn commit(&mut self, positions: &[Position]) {
+        for Position { partition, offset, metadata } in positions {
+            let committed = CommittedOffset { offset: *offset, metadata: metadata.clone() };
             self.offsets.insert(partition.clone(), committed);
         }
     }

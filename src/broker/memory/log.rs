@@ -2,7 +2,8 @@
 //!
 //! A record's offset is its index. A record knows the transaction it was written in; whether that one is open, committed
 //! or aborted is known to the log alone, so ending a transaction touches no record. Each end takes one offset for its
-//! control marker, in every partition the transaction wrote to.
+//! control marker, in every partition the transaction wrote to. What compaction or retention takes away leaves its offset
+//! behind.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use crate::event::RawRecord;
 use crate::ring::Bell;
 
 struct Slot {
-    /// `None`: a control marker.
+    /// `None`: a control marker, or taken away by compaction or retention.
     record: Option<Arc<RawRecord>>,
     transaction: Option<u64>,
 }
@@ -19,6 +20,8 @@ struct Slot {
 #[derive(Default)]
 struct Log {
     slots: Vec<Slot>,
+    /// Records below this were deleted.
+    start: i64,
     /// Open transactions with the offset of their first record here.
     open: BTreeMap<u64, i64>,
     aborted: HashSet<u64>,
@@ -94,7 +97,7 @@ impl Partition {
     ) -> Fetched {
         let log = self.lock();
         let end = if read_committed { log.last_stable() } else { log.slots.len() as i64 };
-        let mut position = from.clamp(0, end);
+        let mut position = from.clamp(log.start.min(end), end);
         let mut room = records_max;
         for slot in &log.slots[position as usize..end as usize] {
             let hidden = read_committed && slot.transaction.is_some_and(|t| log.aborted.contains(&t));
@@ -110,9 +113,33 @@ impl Partition {
         Fetched { position, at_end: position == end }
     }
 
-    /// The offset of the next record, open transactions included.
-    pub(super) fn high_watermark(&self) -> i64 {
-        self.lock().slots.len() as i64
+    /// The first offset, and that of the next record, open transactions included.
+    pub(super) fn bounds(&self) -> (i64, i64) {
+        let log = self.lock();
+        (log.start, log.slots.len() as i64)
+    }
+
+    /// Deletes the records below `offset`.
+    pub(super) fn delete_below(&self, offset: i64) {
+        let mut log = self.lock();
+        log.start = offset.clamp(log.start, log.slots.len() as i64);
+        let start = log.start as usize;
+        log.slots[..start].iter_mut().for_each(|slot| slot.record = None);
+    }
+
+    /// Keeps of every key only the last record, of what has been decided: below the last stable offset.
+    pub(super) fn compact(&self) {
+        let mut log = self.lock();
+        let end = log.last_stable() as usize;
+        let Log { slots, aborted, .. } = &mut *log;
+        let mut seen = HashSet::new();
+        for slot in slots[..end].iter_mut().rev() {
+            let hidden = slot.transaction.is_some_and(|t| aborted.contains(&t));
+            let older = |r: &Arc<RawRecord>| r.key.as_ref().is_some_and(|key| !seen.insert(key.clone()));
+            if hidden || slot.record.as_ref().is_some_and(older) {
+                slot.record = None;
+            }
+        }
     }
 
     /// Rings `bell` after every change from now on, for the queue of this number.

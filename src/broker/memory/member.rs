@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::group::Step;
+use super::group::{CommittedOffset, Step};
 use super::queue::{MemoryQueue, QueueControl};
 use crate::broker::patterns::TopicPatterns;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, GroupHandle, Position, TopicPartition};
@@ -26,11 +26,11 @@ impl MemoryGroupHandle {
 }
 
 impl GroupHandle for MemoryGroupHandle {
-    fn commit(&self, positions: &[Position], metadata: &str) -> Result<(), BrokerError> {
+    fn commit(&self, positions: &[Position]) -> Result<(), BrokerError> {
         let mut coordinator = self.shared.lock();
         let group = coordinator.groups.entry(self.application_id.clone()).or_default();
         group.check(self.member(), positions)?;
-        group.commit(positions, metadata);
+        group.commit(positions);
         Ok(())
     }
 
@@ -111,15 +111,17 @@ impl MemoryGroup {
         }
     }
 
-    fn assign(&mut self, partitions: Vec<(TopicPartition, Option<i64>)>) -> Result<(), BrokerError> {
+    fn assign(&mut self, partitions: Vec<(TopicPartition, Option<CommittedOffset>)>) -> Result<(), BrokerError> {
         let mut assigned = Vec::with_capacity(partitions.len());
         for (partition, committed) in partitions {
             let log = self.shared.partition(&partition.topic, partition.partition)?;
             let control = Arc::new(QueueControl::default());
             let id = self.shared.lock().next_id();
-            let queue = MemoryQueue::new(id, log, Arc::clone(&control), self.read_committed, committed);
+            let (committed, metadata) = committed.map(|c| (c.offset, c.metadata)).unzip();
+            let start = committed.or_else(|| self.events.fallback(&partition));
+            let queue = MemoryQueue::new(id, log, Arc::clone(&control), self.read_committed, start);
             self.assigned.insert(partition.clone(), control);
-            assigned.push(Assigned { partition, committed, queue: Box::new(queue) });
+            assigned.push(Assigned { partition, committed, metadata, queue: Box::new(queue) });
         }
         self.events.assigned(assigned);
         Ok(())
@@ -204,7 +206,7 @@ impl Group for MemoryGroup {
     }
 
     fn end_offsets(&mut self, partitions: &[TopicPartition], _: Duration) -> Result<Vec<i64>, BrokerError> {
-        let end = |p: &TopicPartition| Ok(self.shared.partition(&p.topic, p.partition)?.high_watermark());
+        let end = |p: &TopicPartition| Ok(self.shared.partition(&p.topic, p.partition)?.bounds().1);
         partitions.iter().map(end).collect()
     }
 

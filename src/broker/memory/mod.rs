@@ -17,6 +17,7 @@
 //!
 //! Locks are plain and taken in the order coordinator, topics, one partition's log; a callback runs under none of them.
 
+mod changelog;
 mod client;
 mod group;
 mod log;
@@ -47,6 +48,9 @@ const MESSAGE_BYTES_MAX: usize = 1_048_588;
 /// How long a member that was dropped without leaving keeps its partitions.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a reader of a changelog waits for an open transaction.
+const LOG_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A record as it lies in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
@@ -65,8 +69,12 @@ pub struct MemoryBroker {
 }
 
 struct Topic {
+    /// Tells it from an earlier topic of the same name.
+    id: u64,
     partitions: Vec<Arc<Partition>>,
     message_bytes_max: usize,
+    /// Made to keep the last record of every key.
+    compacted: bool,
 }
 
 struct Shared {
@@ -82,6 +90,7 @@ struct Shared {
 struct Coordinator {
     last_id: u64,
     session_timeout: Duration,
+    log_patience: Duration,
     groups: HashMap<String, GroupState>,
     transactions: Transactions,
 }
@@ -109,7 +118,8 @@ impl MemoryBroker {
     /// A broker without topics whose time is this clock's. A [`Group`](super::Group) that waits in a poll still waits by
     /// the system's.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        let coordinator = Coordinator { session_timeout: SESSION_TIMEOUT, ..Coordinator::default() };
+        let coordinator =
+            Coordinator { session_timeout: SESSION_TIMEOUT, log_patience: LOG_PATIENCE, ..Coordinator::default() };
         MemoryBroker {
             shared: Arc::new(Shared {
                 coordinator: Mutex::new(coordinator),
@@ -122,19 +132,25 @@ impl MemoryBroker {
 
     /// Creates a topic of at least one partition, or adds partitions to one that has fewer. Groups that match it rebalance.
     pub fn create_topic(&self, name: &str, partitions: i32) {
-        {
-            let mut topics = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
-            let topic = topics
-                .entry(name.into())
-                .or_insert_with(|| Topic { partitions: Vec::new(), message_bytes_max: MESSAGE_BYTES_MAX });
-            for number in topic.partitions.len() as i32..partitions.max(1) {
-                topic.partitions.push(Arc::new(Partition::new(name.into(), number)));
-            }
-        }
-        let mut coordinator = self.shared.lock();
-        let counts = self.shared.partition_counts();
-        coordinator.groups.values_mut().for_each(|group| group.rebalance(&counts));
-        self.shared.changed.notify_all();
+        self.shared.create_topic(name, partitions, false);
+    }
+
+    /// Deletes a topic with all its records. Groups that read it rebalance.
+    pub fn delete_topic(&self, name: &str) {
+        self.shared.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.shared.rebalance_all();
+    }
+
+    /// Deletes the records of a partition below an offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, below: i64) -> Result<(), BrokerError> {
+        self.shared.partition(topic, partition)?.delete_below(below);
+        Ok(())
+    }
+
+    /// Compacts a topic: of every key only the last record stays, as far as transactions have ended. Offsets stay.
+    pub fn compact(&self, topic: &str) {
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.get(topic).into_iter().flat_map(|topic| &topic.partitions).for_each(|partition| partition.compact());
     }
 
     /// Sets the largest record (bytes of key, value and headers) that the topic takes.
@@ -177,6 +193,19 @@ impl MemoryBroker {
     pub fn committed(&self, application_id: &str, topic: &str, partition: i32) -> Option<CommittedOffset> {
         let partition = TopicPartition { topic: topic.into(), partition };
         self.shared.lock().groups.get(application_id)?.committed(&partition).cloned()
+    }
+
+    /// Forgets the group's offsets, as a broker does with those of a group that was away for too long.
+    pub fn expire_offsets(&self, application_id: &str) {
+        if let Some(group) = self.shared.lock().groups.get_mut(application_id) {
+            group.expire_offsets();
+        }
+    }
+
+    /// Sets how long [`Broker::read_log`](super::Broker::read_log) waits for an open transaction (default 30 s); zero: not
+    /// at all, for a simulation on one thread.
+    pub fn set_log_patience(&self, patience: Duration) {
+        self.shared.lock().log_patience = patience;
     }
 
     /// The instance that owns a partition of the group now, by name.
@@ -226,6 +255,29 @@ impl Shared {
         record
     }
 
+    /// Whether it was missing.
+    fn create_topic(&self, name: &str, partitions: i32, compacted: bool) -> bool {
+        let id = self.lock().next_id();
+        let created = {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            let new = || Topic { id, partitions: Vec::new(), message_bytes_max: MESSAGE_BYTES_MAX, compacted };
+            let topic = topics.entry(name.into()).or_insert_with(new);
+            for number in topic.partitions.len() as i32..partitions.max(1) {
+                topic.partitions.push(Arc::new(Partition::new(name.into(), number)));
+            }
+            topic.id == id
+        };
+        self.rebalance_all();
+        created
+    }
+
+    fn rebalance_all(&self) {
+        let mut coordinator = self.lock();
+        let counts = self.partition_counts();
+        coordinator.groups.values_mut().for_each(|group| group.rebalance(&counts));
+        self.changed.notify_all();
+    }
+
     fn partition_counts(&self) -> BTreeMap<Arc<str>, i32> {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.iter().map(|(name, topic)| (Arc::clone(name), topic.partitions.len() as i32)).collect()
@@ -235,16 +287,15 @@ impl Shared {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         let known = topics.get(topic).ok_or_else(|| topic_missing(topic))?;
         let found = usize::try_from(partition).ok().and_then(|at| known.partitions.get(at));
-        found.map(Arc::clone).ok_or_else(|| {
-            let count = known.partitions.len();
-            BrokerError::new(
-                ErrorKind::TopicMissing,
-                format!("topic `{topic}` has {count} partitions, no partition {partition}"),
-            )
-        })
+        found.map(Arc::clone).ok_or_else(|| partition_missing(topic, partition, known.partitions.len()))
     }
 }
 
 fn topic_missing(topic: &str) -> BrokerError {
     BrokerError::new(ErrorKind::TopicMissing, format!("topic `{topic}` does not exist; create it first"))
+}
+
+fn partition_missing(topic: &str, partition: i32, count: usize) -> BrokerError {
+    let message = format!("topic `{topic}` has {count} partitions, no partition {partition}");
+    BrokerError::new(ErrorKind::TopicMissing, message)
 }

@@ -62,17 +62,17 @@ pub(super) struct MemoryQueue {
 }
 
 impl MemoryQueue {
-    /// A queue from `committed`, or from the earliest record if there is none or it lies outside the log (Kafka's
+    /// A queue from `start`, or from the earliest record if there is none or it lies outside the log (Kafka's
     /// `auto.offset.reset=earliest`).
     pub(super) fn new(
         id: u64,
         partition: Arc<Partition>,
         control: Arc<QueueControl>,
         read_committed: bool,
-        committed: Option<i64>,
+        start: Option<i64>,
     ) -> Self {
-        let within = 0..=partition.high_watermark();
-        let position = committed.filter(|offset| within.contains(offset)).unwrap_or(0);
+        let (first, end) = partition.bounds();
+        let position = start.filter(|offset| (first..=end).contains(offset)).unwrap_or(first);
         MemoryQueue { id, partition, control, read_committed, fetched: VecDeque::new(), position, end_told: None }
     }
 }

@@ -4,13 +4,13 @@
 //! older epoch can neither write nor commit. Records go into the logs when they are sent; only the end of the transaction
 //! decides whether a read_committed reader will ever see them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::log::Partition;
 use super::member::MemoryGroupHandle;
-use super::{Coordinator, Shared, topic_missing};
+use super::{Coordinator, Shared, partition_missing, topic_missing};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
 use crate::event::{RawRecord, stable_hash64};
 
@@ -92,12 +92,26 @@ pub(super) struct MemoryProducer {
     undelivered: bool,
     /// The outcome of a commit is unknown: nothing more may be done.
     broken: bool,
+    log: Option<Arc<str>>,
+    /// Ends of the log as written since the last commit or flush, and those before it that nobody has asked for yet.
+    written: BTreeMap<i32, i64>,
+    ends: BTreeMap<i32, i64>,
 }
 
 impl MemoryProducer {
-    pub(super) fn new(shared: Arc<Shared>, id: String, transactional: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: String, transactional: bool, log: Option<&str>) -> Self {
         let epoch = transactional.then(|| shared.lock().transactions.fence(&id));
-        MemoryProducer { shared, id, epoch, next_partition: 0, undelivered: false, broken: false }
+        MemoryProducer {
+            shared,
+            id,
+            epoch,
+            next_partition: 0,
+            undelivered: false,
+            broken: false,
+            log: log.map(Into::into),
+            written: BTreeMap::new(),
+            ends: BTreeMap::new(),
+        }
     }
 
     /// The state of our transactional id, if we are still its producer.
@@ -123,7 +137,7 @@ impl MemoryProducer {
         Ok(state)
     }
 
-    /// By a stable hash of the key; without a key, in turn.
+    /// Where the record says; else by a stable hash of the key; without a key, in turn.
     fn place(&mut self, record: &OutRecord) -> Result<Arc<Partition>, BrokerError> {
         let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
         let topic = topics.get(&record.topic).ok_or_else(|| topic_missing(&record.topic))?;
@@ -135,9 +149,13 @@ impl MemoryProducer {
             ));
         }
         let count = topic.partitions.len();
-        let at = match &record.key {
-            Some(key) => (stable_hash64(0, key) % count as u64) as usize,
-            None => {
+        let at = match (record.partition, &record.key) {
+            (Some(number), _) => {
+                let known = usize::try_from(number).ok().and_then(|at| topic.partitions.get(at));
+                return known.map(Arc::clone).ok_or_else(|| partition_missing(&record.topic, number, count));
+            }
+            (None, Some(key)) => (stable_hash64(0, key) % count as u64) as usize,
+            (None, None) => {
                 self.next_partition = self.next_partition.wrapping_add(1);
                 self.next_partition % count
             }
@@ -157,6 +175,7 @@ impl Producer for MemoryProducer {
         }
         state.open = Some(Open { number, partitions: Vec::new() });
         self.undelivered = false;
+        self.written.clear();
         Ok(())
     }
 
@@ -180,11 +199,16 @@ impl Producer for MemoryProducer {
             open.number
         });
         // Under the coordinator's lock: a fenced producer's record can never come after its abort marker.
-        partition.append(Arc::new(self.shared.stamped(raw(record))), number.filter(|_| self.epoch.is_some()));
+        let of_log = self.log.as_ref() == Some(&record.topic);
+        let offset =
+            partition.append(Arc::new(self.shared.stamped(raw(record))), number.filter(|_| self.epoch.is_some()));
+        if of_log {
+            self.written.insert(partition.number(), offset + 1);
+        }
         Ok(())
     }
 
-    fn commit(&mut self, positions: &[Position], metadata: &str, group: &dyn GroupHandle) -> Result<(), BrokerError> {
+    fn commit(&mut self, positions: &[Position], group: &dyn GroupHandle) -> Result<(), BrokerError> {
         let Some(handle) = group.as_any().downcast_ref::<MemoryGroupHandle>() else {
             return Err(BrokerError::new(ErrorKind::Fatal, "the group belongs to another kind of broker"));
         };
@@ -203,18 +227,21 @@ impl Producer for MemoryProducer {
         group
             .check(handle.member(), positions)
             .map_err(|error| BrokerError::new(ErrorKind::Abortable, error.message))?;
-        group.commit(positions, metadata);
+        group.commit(positions);
         self.in_transaction(&mut coordinator)?.end(true);
         if fault.is_some() {
             self.broken = true;
             return Err(uncertain());
         }
+        self.ends.append(&mut self.written);
         Ok(())
     }
 
     fn abort(&mut self) -> Result<(), BrokerError> {
         let mut coordinator = self.shared.lock();
         self.in_transaction(&mut coordinator)?.end(false);
+        self.written.clear();
+        self.ends.clear();
         Ok(())
     }
 
@@ -223,7 +250,14 @@ impl Producer for MemoryProducer {
         if std::mem::take(&mut self.undelivered) {
             return Err(BrokerError::new(ErrorKind::Transient, "a record was not delivered: injected by the test"));
         }
+        if self.epoch.is_none() {
+            self.ends.append(&mut self.written);
+        }
         Ok(())
+    }
+
+    fn log_ends(&mut self) -> Vec<(i32, i64)> {
+        std::mem::take(&mut self.ends).into_iter().collect()
     }
 }
 

@@ -32,8 +32,8 @@ fn a_member_can_commit_while_its_partition_is_being_revoked_and_not_afterwards()
         }
         fn revoked(&mut self, partitions: &[TopicPartition]) {
             let handle = self.1.lock().expect("lock").clone().expect("handle");
-            let positions: Vec<_> = partitions.iter().map(|p| Position { partition: p.clone(), offset: 1 }).collect();
-            handle.commit(&positions, "last words").expect("still ours");
+            let positions: Vec<_> = partitions.iter().map(|p| noted(&p.topic, p.partition, 1, "last words")).collect();
+            handle.commit(&positions).expect("still ours");
             self.0.revoked(partitions);
         }
         fn lost(&mut self, _: &[TopicPartition]) {
@@ -51,7 +51,7 @@ fn a_member_can_commit_while_its_partition_is_being_revoked_and_not_afterwards()
     let mut queue = log.queue("t", 1);
     let (mut second, second_log) = join(&broker.client(APP, "b"), &["t"]);
     poll(&mut *first);
-    assert_eq!(first.handle().commit(&[position("t", 1, 2)], "late").expect_err("given up").kind, ErrorKind::Fenced);
+    assert_eq!(first.handle().commit(&[position("t", 1, 2)]).expect_err("given up").kind, ErrorKind::Fenced);
     assert_eq!(drain(&mut *queue), Vec::<String>::new(), "an old queue gives nothing");
     poll(&mut *second);
     assert_eq!(second_log.happened(), ["+t/1@1"]);
@@ -69,7 +69,7 @@ fn a_member_whose_session_timed_out_has_lost_everything_and_comes_back() {
     broker.expire_member(APP, "a");
     poll(&mut *second);
     assert_eq!(second_log.happened(), ["+t/0"]);
-    let refused = first.handle().commit(&[position("t", 0, 1)], "").expect_err("no member");
+    let refused = first.handle().commit(&[position("t", 0, 1)]).expect_err("no member");
     assert_eq!(refused.kind, ErrorKind::Fenced);
     assert!(broker.committed(APP, "t", 0).is_none());
     poll(&mut *first);
@@ -140,7 +140,7 @@ fn groups_do_not_see_each_other() {
     poll(&mut *first);
     poll(&mut *second);
     assert_eq!((first_log.happened(), second_log.happened()), (vec!["+t/0".into()], vec!["+t/0".into()]));
-    first.handle().commit(&[position("t", 0, 9)], "m").expect("commit");
+    first.handle().commit(&[noted("t", 0, 9, "m")]).expect("commit");
     assert!(broker.committed("y", "t", 0).is_none());
     assert_eq!(broker.committed("x", "t", 0).expect("committed").offset, 9);
 }

@@ -28,7 +28,11 @@ fn at(topic: &str, partition: i32) -> TopicPartition {
 }
 
 fn position(topic: &str, partition: i32, offset: i64) -> Position {
-    Position { partition: at(topic, partition), offset }
+    noted(topic, partition, offset, "")
+}
+
+fn noted(topic: &str, partition: i32, offset: i64, metadata: &str) -> Position {
+    Position { partition: at(topic, partition), offset, metadata: metadata.to_owned() }
 }
 
 fn record(value: &str) -> RawRecord {
@@ -37,7 +41,14 @@ fn record(value: &str) -> RawRecord {
 
 fn out(topic: &str, value: &str) -> OutRecord {
     let value = Some(value.as_bytes().to_vec());
-    OutRecord { topic: topic.into(), key: Some(b"k".to_vec()), value, headers: Vec::new(), order: None }
+    OutRecord {
+        topic: topic.into(),
+        partition: None,
+        key: Some(b"k".to_vec()),
+        value,
+        headers: Vec::new(),
+        order: None,
+    }
 }
 
 fn append(broker: &MemoryBroker, topic: &str, partition: i32, values: &[&str]) {

@@ -95,11 +95,11 @@ fn the_bell_rings_for_data_for_a_commit_and_for_a_resume() {
     queue.ring_on_data(bell.clone());
     drain(&mut *queue);
     let handle = group.handle();
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     let writer = std::thread::spawn(move || {
         producer.begin().expect("begin");
         producer.send(out("t", "x")).expect("send");
-        producer.commit(&[], "", &*handle).expect("commit");
+        producer.commit(&[], &*handle).expect("commit");
     });
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some("end 2") {

@@ -10,14 +10,14 @@ fn a_reader_sees_a_transaction_whole_once_it_is_committed_and_markers_take_offse
     poll(&mut *group);
     let mut queue = log.queue("t", 0);
     append(&broker, "t", 0, &["before"]);
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     producer.begin().expect("begin");
     producer.send(out("t", "one")).expect("send");
     append(&broker, "t", 0, &["beside"]);
     producer.send(out("t", "two")).expect("send");
     assert_eq!(drain(&mut *queue), ["0 before", "end 1"], "nothing beyond the last stable offset");
     assert_eq!(group.end_offsets(&[at("t", 0)], Duration::ZERO).expect("ends"), [4], "the high watermark is beyond it");
-    producer.commit(&[], "", &*group.handle()).expect("commit");
+    producer.commit(&[], &*group.handle()).expect("commit");
     assert_eq!(drain(&mut *queue), ["1 one", "2 beside", "3 two", "end 5"], "the marker is offset 4");
     append(&broker, "t", 0, &["after"]);
     assert_eq!(drain(&mut *queue), ["5 after", "end 6"]);
@@ -30,7 +30,7 @@ fn an_aborted_transaction_is_never_seen_and_its_end_lets_readers_go_on() {
     let (mut group, log) = join(&client, &["t"]);
     poll(&mut *group);
     let mut queue = log.queue("t", 0);
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     producer.begin().expect("begin");
     producer.send(out("t", "aborted")).expect("send");
     append(&broker, "t", 0, &["kept"]);
@@ -47,14 +47,14 @@ fn offsets_commit_with_the_transaction_or_not_at_all() {
     let client = broker.client(APP, "a");
     let (mut group, _log) = join(&client, &["t"]);
     poll(&mut *group);
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     producer.begin().expect("begin");
     producer.send(out("o", "x")).expect("send");
     producer.abort().expect("abort");
     assert!(broker.committed(APP, "t", 0).is_none());
     producer.begin().expect("begin");
     producer.send(out("o", "y")).expect("send");
-    producer.commit(&[position("t", 0, 3)], "epoch 1", &*group.handle()).expect("commit");
+    producer.commit(&[noted("t", 0, 3, "epoch 1")], &*group.handle()).expect("commit");
     let committed = broker.committed(APP, "t", 0).expect("committed");
     assert_eq!((committed.offset, committed.metadata.as_str()), (3, "epoch 1"));
     assert_eq!(values(&broker, "o", true), ["y"]);
@@ -65,19 +65,19 @@ fn a_newer_producer_of_the_instance_fences_the_old_one_and_aborts_what_it_left_o
     let broker = broker(&[("o", 1)]);
     let client = broker.client(APP, "a");
     let (group, _log) = join(&client, &[]);
-    let mut old = client.producer(true).expect("producer");
+    let mut old = client.producer(true, None).expect("producer");
     old.begin().expect("begin");
     old.send(out("o", "old")).expect("send");
-    let mut other = broker.client(APP, "b").producer(true).expect("producer");
+    let mut other = broker.client(APP, "b").producer(true, None).expect("producer");
     other.begin().expect("another instance fences nobody");
-    let mut new = client.producer(true).expect("producer");
+    let mut new = client.producer(true, None).expect("producer");
     assert_eq!(old.send(out("o", "zombie")).expect_err("fenced").kind, ErrorKind::Fenced);
-    assert_eq!(old.commit(&[], "", &*group.handle()).expect_err("fenced").kind, ErrorKind::Fenced);
+    assert_eq!(old.commit(&[], &*group.handle()).expect_err("fenced").kind, ErrorKind::Fenced);
     assert_eq!(old.abort().expect_err("fenced").kind, ErrorKind::Fenced);
     assert_eq!(old.begin().expect_err("fenced").kind, ErrorKind::Fenced);
     new.begin().expect("begin");
     new.send(out("o", "new")).expect("send");
-    new.commit(&[], "", &*group.handle()).expect("commit");
+    new.commit(&[], &*group.handle()).expect("commit");
     assert_eq!(values(&broker, "o", true), ["new"]);
     assert_eq!(values(&broker, "o", false), ["old", "new"]);
 }
@@ -86,7 +86,7 @@ fn a_newer_producer_of_the_instance_fences_the_old_one_and_aborts_what_it_left_o
 fn a_killed_producers_transaction_holds_readers_back_until_it_expires() {
     let broker = broker(&[("o", 1)]);
     let client = broker.client(APP, "a");
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     producer.begin().expect("begin");
     producer.send(out("o", "killed")).expect("send");
     drop(producer);
@@ -103,22 +103,22 @@ fn a_commit_with_offsets_of_a_partition_that_was_lost_fails_whole() {
     let (mut group, _log) = join(&client, &["t"]);
     poll(&mut *group);
     let (mut second, _second_log) = join(&broker.client(APP, "b"), &["t"]);
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     producer.begin().expect("begin");
     producer.send(out("o", "x")).expect("send");
     poll(&mut *group);
     poll(&mut *second);
     let positions = [position("t", 0, 1), position("t", 1, 1)];
-    let refused = producer.commit(&positions, "", &*group.handle()).expect_err("partition 1 is b's");
+    let refused = producer.commit(&positions, &*group.handle()).expect_err("partition 1 is b's");
     assert_eq!(refused.kind, ErrorKind::Abortable);
     assert!(refused.message.contains("partition 1"), "{refused}");
     assert!(broker.committed(APP, "t", 0).is_none(), "not a part of it");
     producer.abort().expect("abort");
     producer.begin().expect("the producer goes on");
     broker.expire_member(APP, "a");
-    let refused = producer.commit(&positions[..1], "", &*group.handle()).expect_err("no member any more");
+    let refused = producer.commit(&positions[..1], &*group.handle()).expect_err("no member any more");
     assert_eq!(refused.kind, ErrorKind::Abortable);
-    producer.commit(&[], "", &*group.handle()).expect("an empty list fences nobody");
+    producer.commit(&[], &*group.handle()).expect("an empty list fences nobody");
 }
 
 #[test]
@@ -126,16 +126,16 @@ fn calls_out_of_order_are_refused() {
     let broker = broker(&[("o", 1)]);
     let client = broker.client(APP, "a");
     let (group, _log) = join(&client, &[]);
-    let mut producer = client.producer(true).expect("producer");
+    let mut producer = client.producer(true, None).expect("producer");
     assert_eq!(producer.send(out("o", "x")).expect_err("no transaction").kind, ErrorKind::Fatal);
     assert_eq!(producer.abort().expect_err("no transaction").kind, ErrorKind::Fatal);
     producer.begin().expect("begin");
     assert_eq!(producer.begin().expect_err("open already").kind, ErrorKind::Fatal);
-    let mut plain = client.producer(false).expect("producer");
+    let mut plain = client.producer(false, None).expect("producer");
     assert_eq!(plain.begin().expect_err("not transactional").kind, ErrorKind::Fatal);
     plain.send(out("o", "direct")).expect("send");
     plain.flush(Duration::ZERO).expect("flush");
-    producer.commit(&[], "", &*group.handle()).expect("not fenced by a plain producer");
+    producer.commit(&[], &*group.handle()).expect("not fenced by a plain producer");
     assert_eq!(values(&broker, "o", true), ["direct"]);
 }
 
@@ -143,7 +143,7 @@ fn calls_out_of_order_are_refused() {
 fn records_that_the_topic_cannot_take_are_refused_and_equal_keys_share_a_partition() {
     let broker = broker(&[("o", 8)]);
     broker.set_message_bytes_max("o", 10);
-    let mut producer = broker.client(APP, "a").producer(false).expect("producer");
+    let mut producer = broker.client(APP, "a").producer(false, None).expect("producer");
     assert_eq!(producer.send(out("o", "0123456789")).expect_err("11 bytes").kind, ErrorKind::TooLarge);
     assert_eq!(producer.send(out("missing", "x")).expect_err("no topic").kind, ErrorKind::TopicMissing);
     (0..8).for_each(|_| producer.send(out("o", "x")).expect("send"));
@@ -161,9 +161,8 @@ fn injected_faults_strike_once_and_tell_the_truth_about_what_was_written() {
     let client = broker.client(APP, "a");
     let (mut group, _log) = join(&client, &["t"]);
     poll(&mut *group);
-    let commit =
-        |producer: &mut dyn Producer, offset| producer.commit(&[position("t", 0, offset)], "", &*group.handle());
-    let mut producer = client.producer(true).expect("producer");
+    let commit = |producer: &mut dyn Producer, offset| producer.commit(&[position("t", 0, offset)], &*group.handle());
+    let mut producer = client.producer(true, None).expect("producer");
     for fault in [Fault::SendRefused, Fault::CommitAborted, Fault::Undelivered] {
         broker.inject(APP, "a", fault);
         producer.begin().expect("begin");
@@ -181,7 +180,7 @@ fn injected_faults_strike_once_and_tell_the_truth_about_what_was_written() {
         producer.send(out("o", &format!("applied {applied}"))).expect("send");
         assert_eq!(commit(&mut *producer, offset).expect_err("injected").kind, ErrorKind::Uncertain);
         assert_eq!(producer.begin().expect_err("broken").kind, ErrorKind::Fatal);
-        producer = client.producer(true).expect("producer");
+        producer = client.producer(true, None).expect("producer");
         assert_eq!(broker.committed(APP, "t", 0).expect("committed").offset, 5);
     }
     assert_eq!(values(&broker, "o", true), ["applied true"]);
@@ -195,7 +194,7 @@ fn records_and_offsets_stay_consistent_while_many_write_and_one_reads() {
             let client = broker.client(APP, &format!("w{writer}"));
             let handle = join(&client, &[]).0.handle();
             std::thread::spawn(move || {
-                let mut producer = client.producer(true).expect("producer");
+                let mut producer = client.producer(true, None).expect("producer");
                 for round in 0..100 {
                     producer.begin().expect("begin");
                     for part in 0..3 {
@@ -203,7 +202,7 @@ fn records_and_offsets_stay_consistent_while_many_write_and_one_reads() {
                     }
                     match round % 4 {
                         0 => producer.abort().expect("abort"),
-                        _ => producer.commit(&[], "", &*handle).expect("commit"),
+                        _ => producer.commit(&[], &*handle).expect("commit"),
                     }
                 }
             })

@@ -36,7 +36,7 @@ impl Names {
             stable_hash64(0, if at == FieldId::CATEGORY.index() { b"\0category" } else { path.0.as_bytes() })
         };
         let fields: Vec<u64> = plan.fields.iter().enumerate().map(field).collect();
-        let rules: Vec<u64> = plan.rules.iter().map(|rule| stable_hash64(0, rule.version.as_bytes())).collect();
+        let rules: Vec<u64> = plan.rules.iter().map(|rule| rule.content_hash).collect();
         let dimensions: Vec<u64> = plan.dimensions.iter().map(|dimension| dimension.hash).collect();
         let mut steps = Vec::with_capacity(plan.steps.len());
         let mut steps_of: AHashMap<u64, (u32, u32)> = AHashMap::new();
