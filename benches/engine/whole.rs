@@ -102,7 +102,7 @@ struct Start {
 
 fn start(plan: &Arc<Plan>, topics: &TopicTable, topic: TopicId) -> Start {
     let partition = TopicPartition { topic: TOPIC.into(), partition: 0 };
-    let assigned = Assigned { partition, committed: Some(0), queue: Box::new(NoQueue) };
+    let assigned = Assigned { partition, committed: Some(0), metadata: None, queue: Box::new(NoQueue) };
     let clock = Arc::new(PartitionClock::new(0, OUT_OF_ORDERNESS));
     let settings =
         Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600), durable: None };

@@ -26,7 +26,7 @@ pub struct Timeline {
     base: u64,
     entries: VecDeque<Entry>,
     /// What of it was cut into segments; a timeline that is never stored has none.
-    segments: Option<Box<VecDeque<Segment>>>,
+    segments: VecDeque<Segment>,
 }
 
 /// A run of positions that is stored as one part, named by its first.
@@ -94,10 +94,6 @@ impl Timeline {
     pub fn cut(&mut self, mut tell: impl FnMut(Cut<'_>)) {
         let Timeline { base, entries, segments } = self;
         let end = *base + entries.len() as u64;
-        if segments.is_none() && entries.is_empty() {
-            return;
-        }
-        let segments = segments.get_or_insert_default();
         while let Some(segment) = segments.front().filter(|segment| segment.end <= *base).copied() {
             segments.pop_front();
             tell(Cut::Drop(segment.first));
@@ -132,7 +128,7 @@ impl Timeline {
 
     /// Says which segments are stored: for a timeline that is about to be forgotten.
     pub fn stored(&self) -> impl Iterator<Item = u64> + '_ {
-        self.segments.iter().flat_map(|segments| segments.iter().map(|segment| segment.first))
+        self.segments.iter().map(|segment| segment.first)
     }
 
     /// Puts back an event of the segment that begins at `first`, `offset` behind it; segments and events in ascending order. It is held
@@ -153,7 +149,7 @@ impl Timeline {
     /// Ends the restored segment that begins at `first`; nothing is appended to it.
     pub fn restored(&mut self, first: u64) {
         let end = self.end().max(first + 1);
-        self.segments.get_or_insert_default().push_back(Segment { first, end, sealed: true });
+        self.segments.push_back(Segment { first, end, sealed: true });
     }
 
     /// Later events get positions from `position` on.
@@ -262,13 +258,16 @@ mod tests {
     #[test]
     fn a_timeline_comes_back_from_its_segments_with_its_positions() {
         let mut timeline = Timeline::default();
-        (0..300).for_each(|time| drop(timeline.append(event(time), SmallVec::new())));
+        for time in 0..300 {
+            timeline.append(event(time), SmallVec::new());
+        }
         (0..7).for_each(|at| timeline.release(at));
         timeline.release(9);
-        let mut parts: Vec<(u64, Vec<(u64, Arc<Evidence>)>)> = Vec::new();
+        let mut parts = Vec::new();
         timeline.cut(|cut| {
             if let Cut::Write(first, events) = cut {
-                parts.push((first, events.map(|(offset, event, _)| (offset, Arc::clone(event))).collect()));
+                let events: Vec<_> = events.map(|(offset, event, _)| (offset, Arc::clone(event))).collect();
+                parts.push((first, events));
             }
         });
         let mut back = Timeline::default();

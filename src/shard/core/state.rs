@@ -16,7 +16,7 @@ pub(super) struct KeyState {
     /// When the key is looked at for what has expired: the earliest deadline set for that, later ones are void.
     pub(super) armed: Option<Timestamp>,
     /// What is in the store of rules that were forgotten since.
-    pub(super) gone: Option<Box<Vec<Gone>>>,
+    pub(super) gone: Vec<Gone>,
 }
 
 /// A rule's state, and how it stands to the store.
@@ -69,13 +69,13 @@ impl RuleState {
 }
 
 impl OfRule {
-    fn leave(&self, gone: &mut Option<Box<Vec<Gone>>>) {
+    fn leave(&self, gone: &mut Vec<Gone>) {
         if self.stored {
-            gone.get_or_insert_default().push(Gone::Rule(self.rule));
+            gone.push(Gone::Rule(self.rule));
         }
         if let RuleState::Sequence(sequence) = &self.state {
             for number in sequence.stored() {
-                gone.get_or_insert_default().push(Gone::Waiting(self.rule, number));
+                gone.push(Gone::Waiting(self.rule, number));
             }
         }
     }

@@ -65,7 +65,7 @@ impl Cut {
     /// The changelog partition of what belongs to a task and a key's hash.
     pub fn partition(self, task: Task, key_hash: u64) -> u16 {
         match self {
-            Cut::ByHash(partitions) => ((key_hash >> 48) * u64::from(partitions) >> 16) as u16,
+            Cut::ByHash(partitions) => (((key_hash >> 48) * u64::from(partitions)) >> 16) as u16,
             Cut::ByTask => task as u16,
         }
     }
@@ -155,7 +155,7 @@ impl Ledger {
     /// Tombstones for what rules have left behind.
     fn bury(&mut self, dimension: u64, key: &Key, state: &mut KeyState, names: &Names) {
         let partition = self.partition(key.hash());
-        for gone in state.gone.take().into_iter().flat_map(|gone| *gone) {
+        for gone in std::mem::take(&mut state.gone) {
             self.begin_key(kind::KEY, dimension, key);
             match gone {
                 Gone::Rule(rule) => rule::state_key(names.rule(rule), &mut self.key),
