@@ -24,14 +24,14 @@ demo: setup-build ## The whole pipeline in one terminal: no Kafka, no configurat
 
 test: setup ## Everything that CI runs, tests on a real broker included
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo test --no-fail-fast --lib --bins --tests
+	cargo clippy --features faults --all-targets -- -D warnings
+	cargo test --features faults --no-fail-fast --lib --bins --tests
 
 check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo test --lib --bins --test tidy
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	cargo clippy --features faults --all-targets -- -D warnings
+	cargo test --features faults --lib --bins --test tidy
+	RUSTDOCFLAGS="-D warnings" cargo doc --features faults --no-deps
 
 bench: setup-build ## Criterion benches
 	cargo bench

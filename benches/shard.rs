@@ -24,6 +24,7 @@ fn rule(id: &str, pattern: Pattern, dimension: u32) -> Rule {
         id: id.into(),
         name: id.into(),
         version: String::new(),
+        content_hash: 0,
         severity: Severity::High,
         tags: Vec::new(),
         description: String::new(),
@@ -119,7 +120,7 @@ fn shard_step(c: &mut Criterion) {
     group.throughput(Throughput::Elements(signals as u64));
     group.measurement_time(Duration::from_secs(5)).sample_size(20);
     for (name, plan) in [("sequence", sequence(false)), ("absence", sequence(true)), ("count", count())] {
-        let settings = Settings { dedup_window: Span(60 * SECOND), retention: Span::MAX };
+        let settings = Settings { dedup_window: Span(60 * SECOND), retention: Span::MAX, durable: None };
         let mut core = Core::new(Arc::new(plan), settings, TopicTable::default());
         let (mut out, mut from) = (Output::default(), 0);
         // The first turns fill keys, heap and windows.

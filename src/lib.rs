@@ -10,6 +10,7 @@ pub mod decode;
 pub mod detect;
 pub mod epoch;
 pub mod event;
+pub mod fault;
 pub mod generate;
 pub mod limits;
 pub mod pipeline;

@@ -14,6 +14,7 @@ use scan::{blank, functions, words};
 /// The rooms under `src/`, by level. Within a level nothing is imported sideways, except along [`SIDEWAYS`].
 const ROOMS: &[(&str, u8)] = &[
     ("event", 0),
+    ("fault", 0),
     ("limits", 0),
     ("ring", 0),
     ("telemetry", 0),

@@ -5,10 +5,10 @@
 //! encoded and committed. `source_side` is the same without the shard's step.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
-use throughline::broker::{Delivery, Flow, NoHeaders, PartitionQueue, Record, TopicPartition};
+use throughline::broker::{Assigned, Delivery, Flow, NoHeaders, PartitionQueue, Record, TopicPartition};
 use throughline::decode::{Decoder, StreamFields};
 use throughline::detect::Detector;
 use throughline::event::{LatePolicy, Outcome, Signal, Span, Timestamp, TopicId, TopicTable};
@@ -102,10 +102,12 @@ struct Start {
 
 fn start(plan: &Arc<Plan>, topics: &TopicTable, topic: TopicId) -> Start {
     let partition = TopicPartition { topic: TOPIC.into(), partition: 0 };
+    let assigned = Assigned { partition, committed: Some(0), metadata: None, queue: Box::new(NoQueue) };
     let clock = Arc::new(PartitionClock::new(0, OUT_OF_ORDERNESS));
-    let settings = Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600) };
+    let settings =
+        Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600), durable: None };
     Start {
-        reader: Reader::new(partition, topic, Box::new(NoQueue), clock, 0, Some(0), None),
+        reader: Reader::new(assigned, topic, clock, 0, None, Instant::now()),
         core: Core::new(Arc::clone(plan), settings, topics.clone()),
         out: Output::default(),
         batch: Vec::with_capacity(BATCH_SIGNALS),

@@ -9,9 +9,10 @@ use crossbeam_channel::{Receiver, Sender};
 use super::assembly::{Assembly, Epoch};
 use super::progress::Progress;
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
-use crate::event::{Correlation, DeadLetter, Report, Timestamp, TopicId, TopicTable};
+use crate::event::{Clock, Correlation, DeadLetter, Report, Timestamp, TopicId, TopicTable};
+use crate::fault;
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
-use crate::ring::{BarrierLine, Bell, Consumer};
+use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
 
 /// What the outputs are worth.
@@ -73,6 +74,8 @@ pub struct CommitterParts {
     pub bell: Bell,
     /// One ring per source and shard.
     pub reports: Vec<Consumer<Report>>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// Where barriers are asked for, and whom to wake then.
     pub barriers: BarrierLine,
     /// The sources' bells.
@@ -119,7 +122,7 @@ impl Committer {
             assembly: Assembly::new(senders),
             committed: 0,
             stored: BTreeMap::new(),
-            next_barrier: Instant::now() + parts.interval,
+            next_barrier: parts.clock.instant() + parts.interval,
             waiting: Vec::new(),
             unfinished: senders,
             final_epoch: None,
@@ -132,33 +135,46 @@ impl Committer {
     /// the next producer of this instance if it cannot be aborted here.
     pub fn run(mut self, stop: impl Fn() -> bool) {
         while !stop() {
-            match self.turn() {
-                Ok(true) => {
-                    drop(self.parts.notices.send(Notice::Finished));
-                    return;
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    drop(self.parts.notices.send(Notice::Failed(error)));
-                    return;
-                }
+            match self.step() {
+                Step::Busy => {}
+                Step::Idle => self.rest(&stop),
+                Step::Done => return,
             }
-            // With all epochs in flight there is nothing to ask for: a report wakes us.
-            let until = if self.in_flight() >= EPOCHS_IN_FLIGHT {
-                Duration::from_millis(500)
-            } else {
-                self.next_barrier.saturating_duration_since(Instant::now())
-            };
-            let parts = &self.parts;
-            let due = || stop() || !parts.orders.is_empty() || parts.reports.iter().any(|ring| !ring.is_empty());
-            parts.bell.wait(due, Some(until.max(Duration::from_millis(1))));
         }
     }
 
-    /// One look at everything. `true`: the last epoch of a bounded input is committed.
-    fn turn(&mut self) -> Result<bool, BrokerError> {
+    /// One look at everything, and the commit of every epoch that is whole; waits for the broker alone. Done when the last
+    /// epoch of a bounded input is committed, or after a failure; the [`Notice`] is given.
+    pub fn step(&mut self) -> Step {
+        let (step, notice) = match self.turn() {
+            Ok(Step::Done) => (Step::Done, Some(Notice::Finished)),
+            Ok(step) => (step, None),
+            Err(error) => (Step::Done, Some(Notice::Failed(error))),
+        };
+        if let Some(notice) = notice {
+            drop(self.parts.notices.send(notice));
+        }
+        step
+    }
+
+    /// Sleeps until there may be something to do.
+    fn rest(&self, stop: &impl Fn() -> bool) {
+        // With all epochs in flight there is nothing to ask for: a report wakes us.
+        let until = if self.in_flight() >= EPOCHS_IN_FLIGHT {
+            Duration::from_millis(500)
+        } else {
+            self.next_barrier.saturating_duration_since(self.parts.clock.instant())
+        };
+        let parts = &self.parts;
+        let due = || stop() || !parts.orders.is_empty() || parts.reports.iter().any(|ring| !ring.is_empty());
+        parts.bell.wait(due, Some(until.max(Duration::from_millis(1))));
+    }
+
+    fn turn(&mut self) -> Result<Step, BrokerError> {
+        let mut step = Step::Idle;
         for sender in 0..self.parts.reports.len() {
             while let Some(report) = self.parts.reports[sender].pop() {
+                step = Step::Busy;
                 self.take(sender, report)?;
             }
         }
@@ -178,17 +194,17 @@ impl Committer {
                 !done
             });
             if self.final_epoch.is_some_and(|last| number >= last) {
-                return Ok(true);
+                return Ok(Step::Done);
             }
         }
         if self.unfinished == 0 && self.final_epoch.is_none() {
             self.final_epoch = Some(self.request());
         }
-        let due = Instant::now() >= self.next_barrier || self.assembly.bytes() >= EPOCH_OUTPUT_BYTES;
+        let due = self.parts.clock.instant() >= self.next_barrier || self.assembly.bytes() >= EPOCH_OUTPUT_BYTES;
         if due && self.in_flight() < EPOCHS_IN_FLIGHT {
             self.request();
         }
-        Ok(false)
+        Ok(step)
     }
 
     fn in_flight(&self) -> usize {
@@ -196,7 +212,7 @@ impl Committer {
     }
 
     fn request(&mut self) -> u64 {
-        self.next_barrier = Instant::now() + self.parts.interval;
+        self.next_barrier = self.parts.clock.instant() + self.parts.interval;
         let number = self.parts.barriers.request();
         self.parts.sources.iter().for_each(Bell::ring);
         number
@@ -220,7 +236,7 @@ impl Committer {
             }
             records.push(record);
         }
-        let now = Timestamp::now();
+        let now = self.parts.clock.wall();
         for letter in report.dead_letters {
             *epoch.progress.dead_letters.entry(letter.code.name()).or_default() += 1;
             records.push(self.parts.encoder.dead_letter(letter, now, limits));
@@ -247,6 +263,7 @@ impl Committer {
     }
 
     fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<(), BrokerError> {
+        fault::point("epoch.assembled");
         let moved = epoch.positions.iter().any(|(partition, next)| self.stored.get(partition) != Some(next));
         let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
         if moved || spoken {
@@ -257,6 +274,7 @@ impl Committer {
             match self.parts.delivery {
                 Delivery::ExactlyOnce => {
                     self.transact(&positions, std::mem::take(&mut epoch.records))?;
+                    fault::point("epoch.committed");
                 }
                 Delivery::AtLeastOnce => {
                     self.parts.producer.flush(Duration::from_secs(30))?;
@@ -265,7 +283,7 @@ impl Committer {
             }
             self.stored.extend(epoch.positions);
             epoch.progress.epochs = 1;
-            epoch.progress.last_commit = Some(Timestamp::now());
+            epoch.progress.last_commit = Some(self.parts.clock.wall());
         }
         self.parts.progress.lock().unwrap_or_else(PoisonError::into_inner).merge(epoch.progress);
         Ok(())
@@ -276,7 +294,10 @@ impl Committer {
     fn transact(&mut self, positions: &[Position], records: Vec<OutRecord>) -> Result<(), BrokerError> {
         let producer = &mut self.parts.producer;
         let sent = producer.begin().and_then(|()| {
+            fault::point("epoch.begun");
             records.into_iter().try_for_each(|record| producer.send(record))?;
+            fault::point("epoch.outputs-sent");
+            fault::point("epoch.before-commit");
             producer.commit(positions, &*self.parts.group)
         });
         if let Err(error) = &sent

@@ -33,6 +33,17 @@ impl Changes {
         self.entries.push(Entry { partition, key_end: self.bytes.len(), value_end: None });
     }
 
+    /// Adds all of `other` behind what is here.
+    pub fn append(&mut self, other: &Changes) {
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.iter().map(|entry| Entry {
+            key_end: base + entry.key_end,
+            value_end: entry.value_end.map(|end| base + end),
+            ..*entry
+        }));
+    }
+
     /// All changes in the order of their coming.
     pub fn iter(&self) -> impl Iterator<Item = Changed<'_>> {
         let mut start = 0;
@@ -79,6 +90,10 @@ mod tests {
         let all: Vec<_> = changes.iter().collect();
         assert_eq!(all, [(1, &b"a"[..], Some(&b"one"[..])), (2, b"bb", None), (3, b"", Some(b""))]);
         assert_eq!((changes.len(), changes.bytes()), (3, 6));
+        let mut twice = Changes::default();
+        twice.put(9, b"first", b"");
+        twice.append(&changes);
+        assert_eq!(twice.iter().skip(1).collect::<Vec<_>>(), all);
         changes.clear();
         assert!(changes.is_empty());
     }

@@ -4,6 +4,21 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Hash128(pub u128);
 
+impl Hash128 {
+    /// The same hash with the upper 16 bits of a key's hash in place of its own: 112 bits tell ids apart, 16 say whose shard
+    /// it belongs to (see [`super::shard_of`]).
+    #[inline]
+    pub fn of_key(self, key_hash: u64) -> Hash128 {
+        Hash128(self.0 >> 16 | u128::from(key_hash >> 48) << 112)
+    }
+
+    /// Where the shard's bits are, as in a key's hash.
+    #[inline]
+    pub fn key_hash(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}
+
 impl std::fmt::Display for Hash128 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:032x}", self.0)

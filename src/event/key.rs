@@ -78,7 +78,46 @@ impl KeyPart<'_> {
     }
 }
 
+/// Which shard owns a key of this hash. Only the upper 16 bits decide, so that an id that carries them (dedup, suppression)
+/// finds its shard without its key.
+#[inline]
+pub fn shard_of(hash: u64, shards: usize) -> usize {
+    ((hash >> 48) as usize * shards.max(1)) >> 16
+}
+
+/// The upper 16 bits of the hashes that one shard owns, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashRange {
+    /// Lowest.
+    pub first: u16,
+    /// Highest.
+    pub last: u16,
+}
+
+impl HashRange {
+    /// All hashes.
+    pub const ALL: HashRange = HashRange { first: 0, last: u16::MAX };
+
+    /// What shard `index` of `shards` owns.
+    pub fn of_shard(index: usize, shards: usize) -> HashRange {
+        let shards = shards.max(1);
+        let first = |index: usize| (index << 16).div_ceil(shards);
+        HashRange { first: first(index) as u16, last: (first(index + 1) - 1) as u16 }
+    }
+
+    /// Whether a hash lies in it.
+    #[inline]
+    pub fn contains(&self, hash: u64) -> bool {
+        (self.first..=self.last).contains(&((hash >> 48) as u16))
+    }
+}
+
 impl Key {
+    /// A key as it was: its bytes and their hash.
+    pub fn from_parts(hash: u64, bytes: &[u8]) -> Self {
+        Key { hash, bytes: bytes.into() }
+    }
+
     /// The key of a single event in a per-event dimension: no parts, spread over the shards by the event's identity.
     pub fn of_event(identity: Hash128) -> Self {
         Key { hash: identity.0 as u64, bytes: Box::default() }
@@ -219,6 +258,18 @@ impl KeyBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_hash_has_one_shard_and_ranges_say_which() {
+        for shards in [1, 2, 3, 7, 16, 100, 1024] {
+            for top in (0..=u16::MAX).step_by(13).chain([u16::MAX]) {
+                let hash = u64::from(top) << 48 | 0xffff;
+                let owners: Vec<usize> =
+                    (0..shards).filter(|index| HashRange::of_shard(*index, shards).contains(hash)).collect();
+                assert_eq!(owners, [shard_of(hash, shards)]);
+            }
+        }
+    }
 
     fn key(values: &[Val<'_>]) -> Key {
         let mut builder = KeyBuilder::default();

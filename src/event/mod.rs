@@ -21,7 +21,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use correlation::{Correlation, MatchedEvent, Measure, MeasuredValue};
 pub use dead_letter::{DeadCode, DeadLetter, RawRecord, Stage};
 pub use id::{Hash128, stable_hash64, stable_hash128};
-pub use key::{Key, KeyBuilder, KeyPart};
+pub use key::{HashRange, Key, KeyBuilder, KeyPart, shard_of};
 pub use outcome::{Outcome, OutcomeCounts};
 pub use parcel::{Mark, ReadPosition, Report, ToShard};
 pub use signal::{Evidence, Late, LatePolicy, Origin, Signal};

@@ -254,6 +254,22 @@ impl FieldSet {
         }
     }
 
+    /// The fields that are present, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (FieldId, Val<'_>)> {
+        self.entries.iter().map(|(field, slot)| (*field, resolve(*slot, &self.text, &self.elements)))
+    }
+
+    /// From slots whose ranges lie within these arenas; the entries in any order.
+    pub fn from_parts(mut entries: Vec<(FieldId, Slot)>, elements: Vec<Slot>, text: String) -> FieldSet {
+        entries.sort_unstable_by_key(|entry| entry.0);
+        entries.dedup_by_key(|entry| entry.0);
+        FieldSet {
+            entries: entries.into_boxed_slice(),
+            elements: elements.into_boxed_slice(),
+            text: text.into_boxed_str(),
+        }
+    }
+
     /// Heap bytes held.
     pub fn heap_bytes(&self) -> usize {
         std::mem::size_of_val(&*self.entries) + std::mem::size_of_val(&*self.elements) + self.text.len()

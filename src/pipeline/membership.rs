@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::spec::{Control, Locality};
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
 use crate::epoch::{Notice, Order};
-use crate::event::{Task, TopicTable};
-use crate::ring::Bell;
+use crate::event::{Clock, Task, TopicTable};
+use crate::fault;
+use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
 
 /// Longest wait for the epochs in flight when partitions are taken away: half of librdkafka's default
@@ -24,6 +25,15 @@ const EMPTY_ASSIGNMENT_STANDS: Duration = Duration::from_secs(5);
 
 /// Pace of the group thread: bounds how late a probe or a pause is asked for.
 const POLL: Duration = Duration::from_millis(20);
+
+/// Called again and again while the group thread waits for the others inside a revocation. Threads only need some sleep; a
+/// scheduler that runs everything on one thread lets the others go on meanwhile.
+pub type Pump = Arc<dyn Fn() + Send + Sync>;
+
+/// The pump of a pipeline of threads.
+pub(super) fn sleep_a_little() {
+    std::thread::sleep(Duration::from_millis(1));
+}
 
 /// A source as the group thread sees it.
 #[derive(Clone)]
@@ -59,6 +69,8 @@ pub(super) struct Membership {
     pub notices: Sender<Notice>,
     pub phase: PhaseCell,
     pub control: Control,
+    pub clock: Arc<dyn Clock>,
+    pub pump: Pump,
     /// Starts empty.
     pub desk: Arc<Mutex<Desk>>,
 }
@@ -70,28 +82,39 @@ impl Membership {
 
     /// The group thread's loop. `group` is dropped with it.
     pub fn serve(self, mut group: Box<dyn Group>, requests: &Receiver<Request>) {
-        while self.phase.get() != Phase::Stop {
-            let served = group
-                .poll(POLL)
-                .and_then(|()| self.hand_out(&mut *group))
-                .and_then(|()| self.answer(&mut *group, requests));
-            if let Err(error) = served {
-                drop(self.notices.send(Notice::Failed(error)));
-                return;
+        // The poll is the wait: it ends early when the group has something to say.
+        while self.step(&mut *group, requests, POLL) != Step::Done {}
+    }
+
+    /// Serves the group for up to `timeout`, then its sources' requests. Done when the pipeline stops, the group left, or
+    /// after a failure; the [`Notice`] is given.
+    pub fn step(&self, group: &mut dyn Group, requests: &Receiver<Request>, timeout: Duration) -> Step {
+        if self.phase.get() == Phase::Stop {
+            if let Err(error) = group.leave() {
+                tracing::warn!(%error, "leaving the group failed; its session will time out");
             }
+            return Step::Done;
         }
-        if let Err(error) = group.leave() {
-            tracing::warn!(%error, "leaving the group failed; its session will time out");
+        let served =
+            group.poll(timeout).and_then(|()| self.hand_out(group)).and_then(|()| self.answer(group, requests));
+        match served {
+            Ok(()) => Step::Idle,
+            Err(error) => {
+                drop(self.notices.send(Notice::Failed(error)));
+                Step::Done
+            }
         }
     }
 
     /// Gives fresh partitions to their sources, clocks first: no watermark may pass them by.
     fn hand_out(&self, group: &mut dyn Group) -> Result<(), BrokerError> {
         let (fresh, settled) = {
+            let now = self.clock.instant();
             let mut desk = self.desk();
             // An assignment without partitions counts once it has stood for a while: a cooperative rebalance gives nothing in
             // its first round and the partitions in its second.
-            let stands = |at: Instant| !desk.reading.is_empty() || at.elapsed() > EMPTY_ASSIGNMENT_STANDS;
+            let stands =
+                |at: Instant| !desk.reading.is_empty() || now.saturating_duration_since(at) > EMPTY_ASSIGNMENT_STANDS;
             let settled = desk.assigned_at.is_some_and(stands);
             (std::mem::take(&mut desk.fresh), settled)
         };
@@ -134,7 +157,7 @@ impl Membership {
         assigned: Assigned,
         until: Option<i64>,
     ) -> Result<(usize, Reader, Arc<PartitionClock>), BrokerError> {
-        let partition = assigned.partition;
+        let partition = &assigned.partition;
         let stream = self.streams.iter().position(|stream| stream.has_topic(&partition.topic)).ok_or_else(|| {
             let message = format!("topic {} was assigned but belongs to no input", partition.topic);
             BrokerError::new(ErrorKind::Fatal, message)
@@ -152,8 +175,7 @@ impl Membership {
         let offset = if self.locality == Locality::Instance { stream } else { 0 };
         let source = (partition.partition as usize + offset) % self.sources.len();
         let clock = Arc::new(PartitionClock::new(task, self.streams[stream].out_of_orderness));
-        let reader =
-            Reader::new(partition, topic, assigned.queue, Arc::clone(&clock), stream, assigned.committed, until);
+        let reader = Reader::new(assigned, topic, Arc::clone(&clock), stream, until, self.clock.instant());
         Ok((source, reader, clock))
     }
 
@@ -201,13 +223,14 @@ impl Membership {
     fn wait<T>(&self, from: &Receiver<T>, answers: usize, until: Instant) -> bool {
         let mut left = answers;
         while left > 0 {
-            match from.recv_timeout(Duration::from_millis(50)) {
+            match from.try_recv() {
                 Ok(_) => left -= 1,
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return false,
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                    if self.phase.get() == Phase::Stop || Instant::now() >= until {
+                Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => {
+                    if self.phase.get() == Phase::Stop || self.clock.instant() >= until {
                         return false;
                     }
+                    (self.pump)();
                 }
             }
         }
@@ -224,7 +247,7 @@ impl Membership {
 impl GroupEvents for Membership {
     fn assigned(&mut self, partitions: Vec<Assigned>) {
         let mut desk = self.desk();
-        desk.assigned_at = Some(Instant::now());
+        desk.assigned_at = Some(self.clock.instant());
         desk.fresh.extend(partitions);
     }
 
@@ -240,7 +263,7 @@ impl GroupEvents for Membership {
         if self.phase.get() == Phase::Stop {
             return;
         }
-        let until = Instant::now() + REVOKE_WAIT;
+        let until = self.clock.instant() + REVOKE_WAIT;
         let (answer, answers) = crossbeam_channel::bounded(self.sources.len());
         for line in &self.sources {
             drop(line.commands.send(Command::Release(partitions.to_vec(), answer.clone())));
@@ -249,6 +272,7 @@ impl GroupEvents for Membership {
         drop(answer);
         let (committed, commits) = crossbeam_channel::bounded(1);
         let done = self.wait(&answers, self.sources.len(), until) && {
+            fault::point("revoke.released");
             drop(self.orders.send(Order::Flush(committed)));
             self.committer.ring();
             self.wait(&commits, 1, until)
@@ -260,6 +284,7 @@ impl GroupEvents for Membership {
             }
             return;
         }
+        fault::point("revoke.committed");
         let mut desk = self.desk();
         desk.reading.retain(|(partition, _, _)| !partitions.contains(partition));
         for (at, line) in self.sources.iter().enumerate() {

@@ -12,8 +12,12 @@
 
 mod encoders;
 mod incarnation;
+mod lookup;
 mod membership;
+mod parts;
 mod spec;
+#[cfg(feature = "faults")]
+pub mod stepped;
 mod threads;
 
 pub use spec::{Control, Locality, PipelineError, Spec, Stage};

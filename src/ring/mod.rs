@@ -9,9 +9,11 @@
 
 mod barrier;
 mod bell;
+mod step;
 
 pub use barrier::BarrierLine;
 pub use bell::Bell;
+pub use step::Step;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

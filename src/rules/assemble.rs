@@ -93,6 +93,8 @@ impl Assembler {
             id: draft.id.clone(),
             name: draft.name.clone(),
             version: version::of(draft),
+            // Taken from the whole plan, when it is there.
+            content_hash: 0,
             severity: draft.severity,
             tags: draft.tags.clone(),
             description: draft.description.clone(),

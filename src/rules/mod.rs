@@ -10,6 +10,7 @@
 mod assemble;
 mod ast;
 mod call;
+mod content_hash;
 mod correlation;
 mod diagnostic;
 mod expression;
@@ -45,6 +46,7 @@ use native::{Body, Draft};
 use source::{Place, Source, TextMap};
 use yaml::{Data, Yaml};
 
+use crate::event::RuleIndex;
 use crate::limits;
 
 /// A rule set that may run.
@@ -158,15 +160,16 @@ fn finish(drafts: &[Draft<'_>], mut out: Vec<Diagnostic>, sources: &[Source<'_>]
         return Err(out);
     }
     let Assembler { interner, steps, rules } = assembler;
-    Ok(Compiled {
-        plan: plan::Plan {
-            fields: interner.fields,
-            atoms: interner.atoms,
-            conditions: interner.conditions,
-            steps,
-            dimensions: interner.dimensions,
-            rules,
-        },
-        warnings: out,
-    })
+    let mut plan = plan::Plan {
+        fields: interner.fields,
+        atoms: interner.atoms,
+        conditions: interner.conditions,
+        steps,
+        dimensions: interner.dimensions,
+        rules,
+    };
+    for at in 0..plan.rules.len() {
+        plan.rules[at].content_hash = plan.content_hash(RuleIndex(at as u32));
+    }
+    Ok(Compiled { plan, warnings: out })
 }

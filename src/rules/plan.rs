@@ -342,6 +342,9 @@ pub struct Rule {
     pub name: String,
     /// Content hash, 16 hex digits, of everything that changes what the rule finds or says.
     pub version: String,
+    /// Hash of what decides which events it finds, and of nothing that only tells of them: state is kept by it. See
+    /// [`Plan::content_hash`].
+    pub content_hash: u64,
     /// How bad.
     pub severity: Severity,
     /// Free labels.

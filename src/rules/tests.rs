@@ -7,6 +7,7 @@ use super::*;
 use crate::event::{FieldId, Span};
 
 mod aggregates;
+mod content_hashes;
 mod eql;
 mod mistakes;
 mod plans;

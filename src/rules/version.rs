@@ -1,8 +1,8 @@
 //! A rule's version: a hash of everything that changes what it finds or says.
 //!
-//! State of a rule whose version is unchanged is kept over a reload, so the hash must not see layout, comments, the
-//! description or the place of the rule, and must see everything else. It is taken from the rule as written (tokens, not
-//! the plan), so that it does not depend on the other rules of the set.
+//! It must not see layout, comments, the description or the place of the rule, and must see everything else; what state is
+//! kept by is `content_hash`. It is taken from the rule as written (tokens, not the plan), so that it does not depend on
+//! the other rules of the set.
 
 use super::correlation::CorrelationDraft;
 use super::native::{Body, Draft};
@@ -13,7 +13,7 @@ const SEMANTICS: &str = "throughline rule 1";
 
 /// The version: 16 hex digits.
 pub(super) fn of(draft: &Draft<'_>) -> String {
-    let mut digest = Digest(Vec::new());
+    let mut digest = Digest::default();
     digest.part(SEMANTICS);
     digest.part(&draft.id);
     digest.part(&draft.name);
@@ -40,14 +40,20 @@ pub(super) fn of(draft: &Draft<'_>) -> String {
     digest.part(draft.summary.as_ref().map_or("", |summary| &summary.text));
     digest.part(draft.output_topic.as_deref().unwrap_or(""));
     digest.part(draft.output_key.as_deref().unwrap_or(""));
-    format!("{:016x}", stable_hash64(0, &digest.0))
+    format!("{:016x}", digest.hash())
 }
 
 /// Parts with their lengths, so that no two lists of parts give the same bytes.
-struct Digest(Vec<u8>);
+#[derive(Debug, Default)]
+pub(super) struct Digest(Vec<u8>);
 
 impl Digest {
-    fn part(&mut self, part: &str) {
+    /// The hash of all parts so far.
+    pub(super) fn hash(&self) -> u64 {
+        stable_hash64(0, &self.0)
+    }
+
+    pub(super) fn part(&mut self, part: &str) {
         self.0.extend((part.len() as u64).to_le_bytes());
         self.0.extend(part.as_bytes());
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::core::{Core, Output};
 use crate::event::{Mark, Report, Task, Timestamp, ToShard};
-use crate::ring::{Bell, Consumer, Producer};
+use crate::ring::{Bell, Consumer, Producer, Step};
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
@@ -81,28 +81,41 @@ impl Worker {
 
     /// Runs until every source is gone and its ring is empty, or `stop` says so.
     pub fn run(mut self, stop: impl Fn() -> bool) {
-        loop {
-            if stop() {
-                return;
-            }
-            if !self.retry() {
-                self.bell.wait(|| !self.committer.is_full() || stop(), Some(REST));
-                continue;
-            }
-            let taken = self.take();
-            self.advance();
-            self.finish_if_due();
-            self.ship(None);
-            self.close_epoch();
-            if taken == 0 {
-                if self.lanes.iter().all(|lane| lane.ring.is_closed() && lane.ring.is_empty()) {
-                    return;
-                }
-                let (lanes, barrier) = (&self.lanes, self.barrier);
-                let ready = || stop() || lanes.iter().any(|lane| lane.barrier == barrier && !lane.ring.is_empty());
-                self.bell.wait(ready, Some(REST));
+        while !stop() {
+            match self.step() {
+                Step::Busy => {}
+                Step::Idle => self.rest(&stop),
+                Step::Done => return,
             }
         }
+    }
+
+    /// One parcel from every ring and what follows from it; never waits. Done when every source is gone and its ring empty.
+    pub fn step(&mut self) -> Step {
+        if !self.retry() {
+            return Step::Idle;
+        }
+        let taken = self.take();
+        self.advance();
+        self.finish_if_due();
+        self.ship(None);
+        self.close_epoch();
+        if taken > 0 {
+            Step::Busy
+        } else if self.lanes.iter().all(|lane| lane.ring.is_closed() && lane.ring.is_empty()) {
+            Step::Done
+        } else {
+            Step::Idle
+        }
+    }
+
+    /// Sleeps until there may be something to do.
+    fn rest(&self, stop: &impl Fn() -> bool) {
+        let ready = || {
+            let open = |lane: &Lane| lane.barrier == self.barrier && !lane.ring.is_empty();
+            stop() || if self.held.is_empty() { self.lanes.iter().any(open) } else { !self.committer.is_full() }
+        };
+        self.bell.wait(ready, Some(REST));
     }
 
     /// Takes one parcel from every ring that is not ahead by a barrier.

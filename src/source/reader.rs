@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::broker::{PartitionQueue, Record, TopicPartition};
+use crate::broker::{Assigned, PartitionQueue, Record, TopicPartition};
 use crate::decode::Decoder;
 use crate::detect::Detector;
 use crate::event::{
@@ -73,16 +73,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader that starts at the partition's committed offset.
+    /// A reader that starts at the partition's committed offset; silence counts from `now`.
     pub fn new(
-        partition: TopicPartition,
+        assigned: Assigned,
         topic: TopicId,
-        queue: Box<dyn PartitionQueue>,
         clock: Arc<PartitionClock>,
         stream: usize,
-        committed: Option<i64>,
         until: Option<i64>,
+        now: Instant,
     ) -> Self {
+        let Assigned { partition, committed, queue, .. } = assigned;
         let topic_hash = stable_hash64(0, partition.topic.as_bytes());
         Reader {
             partition,
@@ -98,12 +98,12 @@ impl Reader {
             newest_stamp: Timestamp::MIN,
             dated: false,
             floor: Timestamp::MIN,
-            last_record: Instant::now(),
+            last_record: now,
             held_since: None,
             paused: false,
             released: false,
             parted: false,
-            last_dated: Instant::now(),
+            last_dated: now,
             probe_asked: None,
             topic_hash,
             bytes: 0,
@@ -154,7 +154,8 @@ pub struct Processor {
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) dead_letter_bytes: usize,
     pub(super) counts: Vec<(TopicId, OutcomeCounts)>,
-    /// The wall clock at the start of the turn: good enough for `max_future` of records without a timestamp.
+    /// The wall clock at the start of the turn: good enough for `max_future` of records without a timestamp. Before the
+    /// first turn nothing lies in the future.
     pub(super) now: Timestamp,
 }
 
@@ -184,7 +185,7 @@ impl Processor {
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             counts: Vec::new(),
-            now: Timestamp::now(),
+            now: Timestamp::MAX,
         }
     }
 

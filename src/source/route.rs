@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::event::{
     DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Late, Origin, Projected, Signal, StepId, Task, Timestamp,
-    Val,
+    Val, shard_of,
 };
 use crate::limits::KEYS_PER_EVENT_MAX;
 use crate::rules::plan::{ConditionId, KeyField, Plan};
@@ -111,7 +111,7 @@ impl Router {
             steps.sort_unstable();
             steps.dedup();
             let counts = at == 0;
-            let shard = ((u128::from(key.hash()) * self.shards as u128) >> 64) as usize;
+            let shard = shard_of(key.hash(), self.shards);
             let late = (arrival.late)(counts);
             let event = Arc::clone(&evidence);
             emit(shard, Signal { event, identity, dimension, key, task: arrival.task, steps, counts, late });
@@ -234,6 +234,7 @@ mod tests {
             id: "r".into(),
             name: "r".into(),
             version: String::new(),
+            content_hash: 0,
             severity: Severity::Low,
             tags: vec![],
             description: String::new(),

@@ -10,9 +10,10 @@ use super::clock::{Board, PartitionClock};
 use super::outgoing::Outgoing;
 use super::reader::{Processor, Reader};
 use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
-use crate::event::{Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
+use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
+use crate::fault;
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
-use crate::ring::{BarrierLine, Bell};
+use crate::ring::{BarrierLine, Bell, Step};
 
 /// Dead letters of one turn are handed on at this many bytes: a poisoned topic must not pile up in the source.
 const DEAD_LETTER_TURN_BYTES: usize = 1 << 20;
@@ -94,6 +95,8 @@ pub struct SourceParts {
     pub processor: Processor,
     /// All partitions' clocks.
     pub board: Board,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// When barriers are due.
     pub barriers: BarrierLine,
     /// Run, drain or stop.
@@ -110,44 +113,53 @@ pub struct Source {
     readers: Vec<Reader>,
     barrier: u64,
     finish_sent: bool,
+    /// No partition had to wait for others in the last step.
+    aligned: bool,
 }
 
 impl Source {
     /// A source without partitions yet.
     pub fn new(parts: SourceParts) -> Self {
-        Source { parts, readers: Vec::new(), barrier: 0, finish_sent: false }
+        Source { parts, readers: Vec::new(), barrier: 0, finish_sent: false, aligned: true }
     }
 
     /// Runs until the phase says stop.
     pub fn run(mut self) {
         loop {
-            let now = Instant::now();
-            self.take_commands();
-            let phase = self.parts.phase.get();
-            if phase == Phase::Stop {
-                return;
-            }
-            let free = self.parts.outgoing.retry();
-            let mut aligned = true;
-            let mut read = 0;
-            if free && phase == Phase::Run {
-                (read, aligned) = self.turn(now);
-            } else {
-                self.hold(now);
-            }
-            self.decide_idle(now);
-            self.announce();
-            self.report_dead_letters();
-            self.finish_if_due();
-            self.answer_barriers();
-            if read == 0 {
-                self.rest(aligned);
+            match self.step() {
+                Step::Busy => {}
+                Step::Idle => self.rest(),
+                Step::Done => return,
             }
         }
     }
 
+    /// One look at everything; never waits.
+    pub fn step(&mut self) -> Step {
+        let now = self.parts.clock.instant();
+        self.take_commands();
+        let phase = self.parts.phase.get();
+        if phase == Phase::Stop {
+            return Step::Done;
+        }
+        let free = self.parts.outgoing.retry();
+        self.aligned = true;
+        let mut read = 0;
+        if free && phase == Phase::Run {
+            read = self.turn(now);
+        } else {
+            self.hold(now);
+        }
+        self.decide_idle(now);
+        self.announce();
+        self.report_dead_letters();
+        self.finish_if_due();
+        self.answer_barriers();
+        if read > 0 { Step::Busy } else { Step::Idle }
+    }
+
     /// Sleeps until there may be something to do.
-    fn rest(&self, aligned: bool) {
+    fn rest(&self) {
         let parts = &self.parts;
         let due = || {
             parts.barriers.requested() != self.barrier
@@ -155,7 +167,7 @@ impl Source {
                 || parts.phase.get() == Phase::Stop
                 || parts.outgoing.is_held() && !parts.outgoing.would_wait()
         };
-        parts.bell.wait(due, Some(if aligned { TICK } else { ALIGNMENT_TICK }));
+        parts.bell.wait(due, Some(if self.aligned { TICK } else { ALIGNMENT_TICK }));
     }
 
     fn take_commands(&mut self) {
@@ -200,11 +212,10 @@ impl Source {
         }
     }
 
-    /// Reads once from every partition that may be read. Returns the number of deliveries, and whether no partition had to
-    /// wait for others.
-    fn turn(&mut self, now: Instant) -> (usize, bool) {
-        self.parts.processor.now = Timestamp::now();
-        let (mut read, mut aligned) = (0, true);
+    /// Reads once from every partition that may be read. Returns the number of deliveries.
+    fn turn(&mut self, now: Instant) -> usize {
+        self.parts.processor.now = self.parts.clock.wall();
+        let mut read = 0;
         for at in 0..self.readers.len() {
             let reader = &mut self.readers[at];
             if reader.finished || reader.released {
@@ -214,7 +225,7 @@ impl Source {
             let limit = self.parts.board.alignment_base(reader.task()).map(|base| base + max_skew);
             let ahead = limit.is_some_and(|limit| reader.watermark() > limit);
             if ahead || self.parts.outgoing.is_held() {
-                aligned &= !ahead;
+                self.aligned &= !ahead;
                 Self::hold_one(reader, now, &self.parts.requests);
                 continue;
             }
@@ -224,7 +235,7 @@ impl Source {
             }
             read += self.read(at, now, limit, max_skew);
         }
-        (read, aligned)
+        read
     }
 
     /// Reads one partition for a turn, up to the event time `limit`: beyond it the others must follow first. Without a limit
@@ -340,12 +351,13 @@ impl Source {
 
     /// Announces the watermarks behind the signals of this turn, and sends both off.
     fn announce(&mut self) {
-        let SourceParts { board, outgoing, one_task, .. } = &mut self.parts;
+        let SourceParts { board, outgoing, one_task, clock, .. } = &mut self.parts;
+        let now = || clock.wall();
         if *one_task {
-            outgoing.announce(0, board.watermark(0, Timestamp::now));
+            outgoing.announce(0, board.watermark(0, now));
         } else {
             for task in self.readers.iter().map(Reader::task) {
-                outgoing.announce(task, board.watermark(task, Timestamp::now));
+                outgoing.announce(task, board.watermark(task, now));
             }
         }
         outgoing.dispatch();
@@ -404,6 +416,7 @@ impl Source {
                 ..Report::default()
             };
             self.parts.outgoing.mark(&Mark::Barrier(self.barrier));
+            fault::point("source.barrier");
             self.parts.outgoing.report(report);
         }
     }

@@ -4,6 +4,7 @@
 //! the stable hash of its correlation key (big-endian), so that a range of hashes is one range of keys for each kind.
 //! INV-BEHIND: whoever writes here has seen the epoch committed in Kafka; a store is a cache that is never ahead of it.
 
+pub mod codec;
 mod error;
 
 pub use error::{StoreError, StoreErrorKind};
@@ -32,6 +33,9 @@ pub struct Batch<'a> {
 /// Answers a scan: go on, or enough.
 pub use std::ops::ControlFlow;
 
+/// Takes what a scan finds: key and value.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// State on disk (or, for simulations, in memory). Shared by the committer, which writes, and shards, which read.
 pub trait Store: Send + Sync {
     /// What this partition stands at; `None`: nothing of it is here.
@@ -42,13 +46,7 @@ pub trait Store: Send + Sync {
     fn write(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
 
     /// Gives the parts of `partition` with `from <= key < to`, in key order, to `visit`.
-    fn scan(
-        &self,
-        partition: u16,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
     /// Removes everything of a partition: its parts and its position.
     fn clear(&self, partition: u16) -> Result<(), StoreError>;
@@ -61,12 +59,7 @@ pub trait Store: Send + Sync {
     fn scratch_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
     /// Gives the scratch entries with `from <= key < to`, in key order, to `visit`.
-    fn scratch_scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn scratch_scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
     /// Removes the scratch entries with `from <= key < to`, cheaply whatever their number.
     fn scratch_delete(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError>;

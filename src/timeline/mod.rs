@@ -10,6 +10,6 @@ mod wheel;
 mod window;
 
 pub use order::Order;
-pub use track::Timeline;
+pub use track::{Cut, Timeline};
 pub use wheel::Wheel;
 pub use window::Window;

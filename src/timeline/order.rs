@@ -21,12 +21,43 @@ struct Place {
 #[derive(Debug, Default)]
 pub struct Order {
     heap: BinaryHeap<Reverse<Place>>,
-    slots: Vec<Option<Signal>>,
+    slots: Vec<Option<Waiting>>,
     free: Vec<u32>,
     arrivals: u64,
+    /// Slots filled since the last [`Order::take_fresh`]; `None`: nobody asks.
+    fresh: Option<Vec<u32>>,
+    /// Arrivals below this were given by [`Order::take_fresh`].
+    given: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    arrival: u64,
+    signal: Signal,
 }
 
 impl Order {
+    /// A heap that remembers what came since [`Order::take_fresh`].
+    pub fn remembering() -> Order {
+        Order { fresh: Some(Vec::new()), ..Order::default() }
+    }
+
+    /// The signals that came since the last call and still wait, in the order of their coming.
+    pub fn take_fresh(&mut self) -> impl Iterator<Item = &Signal> {
+        let given = std::mem::replace(&mut self.given, self.arrivals);
+        let slots = &self.slots;
+        let waiting = |slot: &u32| slots.get(*slot as usize)?.as_ref().filter(|waiting| waiting.arrival >= given);
+        let mut fresh: Vec<&Waiting> = self.fresh.iter().flatten().filter_map(waiting).collect();
+        // A slot that was freed and filled again is there twice.
+        fresh.sort_unstable_by_key(|waiting| waiting.arrival);
+        fresh.dedup_by_key(|waiting| waiting.arrival);
+        let fresh: Vec<&Signal> = fresh.into_iter().map(|waiting| &waiting.signal).collect();
+        if let Some(slots) = &mut self.fresh {
+            slots.clear();
+        }
+        fresh.into_iter()
+    }
+
     /// Takes a signal in.
     pub fn push(&mut self, signal: Signal) {
         let (time, origin) = signal.order();
@@ -38,7 +69,10 @@ impl Order {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.slots[slot as usize] = Some(signal);
+        self.slots[slot as usize] = Some(Waiting { arrival: self.arrivals, signal });
+        if let Some(fresh) = &mut self.fresh {
+            fresh.push(slot);
+        }
         self.heap.push(Reverse(Place { time, origin, arrival: self.arrivals, slot }));
         self.arrivals += 1;
     }
@@ -57,7 +91,7 @@ impl Order {
         if self.slots.len() > KEPT_SLOTS && self.heap.len() * 4 < self.slots.len() {
             self.compact();
         }
-        signal
+        signal.map(|waiting| waiting.signal)
     }
 
     /// Moves what is left to the front, so that a backlog that has gone holds no memory. Costs what is left, after three
@@ -70,9 +104,18 @@ impl Order {
             place.slot = slots.len() as u32;
             slots.push(signal);
         }
+        if let Some(fresh) = &mut self.fresh {
+            fresh.clear();
+            fresh.extend(places.iter().filter(|place| place.0.arrival >= self.given).map(|place| place.0.slot));
+        }
         self.slots = slots;
         self.free = Vec::new();
         self.heap = BinaryHeap::from(places);
+    }
+
+    /// The newest event time that waits. Looks at all.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.heap.iter().map(|Reverse(place)| place.time).max()
     }
 
     /// Number of waiting signals.
@@ -132,6 +175,25 @@ mod tests {
             left.push((time.0, origin.topic.0, origin.partition, origin.offset));
         }
         assert_eq!(left, places);
+    }
+
+    #[test]
+    fn what_came_since_the_last_asking_and_still_waits_is_told_once() {
+        let mut order = Order::remembering();
+        let told = |order: &mut Order| order.take_fresh().map(|signal| signal.event.time.0).collect::<Vec<_>>();
+        [5, 1, 3].into_iter().for_each(|time| order.push(signal(time, 0, 0, time)));
+        order.pop();
+        order.push(signal(2, 0, 0, 2));
+        assert_eq!(told(&mut order), [5, 3, 2]);
+        order.pop();
+        order.push(signal(9, 0, 0, 9));
+        assert_eq!(told(&mut order), [9]);
+        let many = 4 * KEPT_SLOTS as i64;
+        (0..many).for_each(|n| order.push(signal(100 + n, 0, 0, n)));
+        (0..many - 10).for_each(|_| drop(order.pop()));
+        let left = told(&mut order);
+        assert_eq!((left.len(), order.len()), (13, 13), "moving what is left forgets nothing");
+        assert!(told(&mut order).is_empty());
     }
 
     #[test]

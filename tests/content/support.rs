@@ -100,7 +100,7 @@ pub fn run_rules(paths: &[PathBuf], lines: &[Vec<u8>], stream: &Stream) -> Vec<V
     let plan = Arc::new(compiled(paths).plan);
     let topics = TopicTable::default();
     let topic = topics.intern("events").expect("room for one topic");
-    let settings = Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(86_400) };
+    let settings = Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(86_400), durable: None };
     let mut cores: Vec<Core> = (0..SHARDS).map(|_| Core::new(plan.clone(), settings, topics.clone())).collect();
     let mut out = Output::default();
     let mut router = Router::new(&plan, stream);

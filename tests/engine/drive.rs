@@ -1,17 +1,18 @@
 //! The engine from rules and events to findings, without threads: compile, decode, detect, route, and one
 //! `shard::core` for each shard, with the batches and watermarks that a [`Way`] asks for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use throughline::decode::{Decoder, StreamFields};
 use throughline::detect::Detector;
 use throughline::event::{
-    Correlation, Hash128, Late, MatchedEvent, MeasuredValue, Origin, Outcome, OutcomeCounts, Projected, Signal, Span,
-    Timestamp, TopicId, TopicTable,
+    Changes, Correlation, Hash128, HashRange, Late, MatchedEvent, MeasuredValue, Origin, Outcome, OutcomeCounts,
+    Projected, Signal, Span, Timestamp, TopicId, TopicTable,
 };
 use throughline::rules::RuleFile;
 use throughline::rules::plan::{ConditionId, Pattern, Plan};
-use throughline::shard::core::{Core, Output, Settings};
+use throughline::shard::core::{Core, Cut, Durable, Output, Settings, kind};
 use throughline::source::route::{Arrival, Router};
 
 use crate::oracle::event::{Event, TOPICS, nanos};
@@ -29,11 +30,15 @@ pub struct Way {
     pub watermark_every: Option<usize>,
     /// How far the watermark stays behind the newest event.
     pub out_of_orderness_ms: i64,
+    /// After so many events: an epoch ends, and with `Some(shards)` all memory is lost and that many shards take the state
+    /// up from what was stored. Empty: nothing is stored.
+    pub epochs: Vec<(usize, Option<usize>)>,
 }
 
 impl Way {
     /// In order, one shard, a watermark after each event.
-    pub const PLAIN: Way = Way { shards: 1, batch: 1, watermark_every: Some(1), out_of_orderness_ms: 0 };
+    pub const PLAIN: Way =
+        Way { shards: 1, batch: 1, watermark_every: Some(1), out_of_orderness_ms: 0, epochs: Vec::new() };
 }
 
 /// What the engine found: each finding with its correlation id, sorted, and what became of the routed events.
@@ -78,6 +83,21 @@ struct Engine<'a> {
     out: Output,
     event: Projected,
     hits: Vec<ConditionId>,
+    table: TopicTable,
+    reached: Timestamp,
+    /// What a store would hold: changelog partition and part key → value.
+    stored: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
+}
+
+/// One shard of `shards`, storing what it does if `durable`.
+fn core(plan: &Arc<Plan>, table: &TopicTable, index: usize, shards: usize, durable: bool) -> Core {
+    let range = HashRange::of_shard(index, shards);
+    let settings = Settings {
+        dedup_window: Span::from_secs(3600),
+        retention: Span::from_secs(24 * 3600),
+        durable: durable.then_some(Durable { cut: Cut::ByHash(16), range }),
+    };
+    Core::new(Arc::clone(plan), settings, table.clone())
 }
 
 impl<'a> Engine<'a> {
@@ -90,7 +110,7 @@ impl<'a> Engine<'a> {
         ids.reverse();
         let fields = StreamFields { time: Some("ts".into()), id: vec!["id".into()], category: "category".into() };
         let decoder = Decoder::new(&plan, &fields);
-        let settings = || Settings { dedup_window: Span::from_secs(3600), retention: Span::from_secs(24 * 3600) };
+        let durable = !way.epochs.is_empty();
         Engine {
             way,
             topics: ids,
@@ -98,12 +118,58 @@ impl<'a> Engine<'a> {
             decoder,
             detector: Detector::new(Arc::clone(&plan)),
             router: Router::new(Arc::clone(&plan), way.shards),
-            cores: (0..way.shards).map(|_| Core::new(Arc::clone(&plan), settings(), topics.clone())).collect(),
+            cores: (0..way.shards).map(|index| core(&plan, &topics, index, way.shards, durable)).collect(),
             pending: vec![Vec::new(); way.shards],
             out: Output::default(),
             hits: Vec::new(),
             plan,
+            table: topics,
+            reached: Timestamp::MIN,
+            stored: BTreeMap::new(),
         }
+    }
+
+    /// The end of an epoch: what changed is stored.
+    fn end_epoch(&mut self) {
+        for shard in 0..self.cores.len() {
+            self.hand_over(shard);
+            let mut changes = Changes::default();
+            self.cores[shard].store(&mut changes);
+            for (partition, key, value) in changes.iter() {
+                match value {
+                    Some(value) => drop(self.stored.insert((partition, key.to_vec()), value.to_vec())),
+                    None => drop(self.stored.remove(&(partition, key.to_vec()))),
+                }
+            }
+        }
+    }
+
+    /// All memory is lost; `shards` new shards take up what was stored.
+    fn restart(&mut self, shards: usize) {
+        self.cores = (0..shards).map(|index| core(&self.plan, &self.table, index, shards, true)).collect();
+        self.router = Router::new(Arc::clone(&self.plan), shards);
+        self.pending = vec![Vec::new(); shards];
+        for core in &mut self.cores {
+            core.restore(0, self.reached);
+            for ((partition, key), value) in &self.stored {
+                let hash = matches!(key[0], kind::KEY | kind::TIMELINE)
+                    .then(|| key[1..].first_chunk::<8>().map_or(0, |hash| u64::from_be_bytes(*hash)));
+                if hash.is_none_or(|hash| core.range().contains(hash)) {
+                    core.restore_part(0, *partition, key, value).expect("what was written can be read");
+                }
+            }
+            core.restored(0);
+        }
+    }
+
+    /// Long after the last event nothing matters any more, and the store must be empty.
+    fn assert_forgotten(&mut self, newest_ms: i64) {
+        self.watermark(Timestamp(nanos(newest_ms)) + Span::from_secs(90 * 86_400));
+        // What expires is forgotten in steps.
+        (1..100).for_each(|n| self.watermark(Timestamp(nanos(newest_ms)) + Span::from_secs((90 + n) * 86_400)));
+        self.end_epoch();
+        let kinds: Vec<u8> = self.stored.keys().map(|(_, key)| key[0]).collect();
+        assert!(kinds.is_empty(), "parts that nobody will ever remove, by kind: {kinds:02x?}");
     }
 
     /// Takes one event; `late` marks it as behind the watermark.
@@ -142,6 +208,7 @@ impl<'a> Engine<'a> {
             self.hand_over(shard);
             self.cores[shard].advance(0, time, &mut self.out);
         }
+        self.reached = self.reached.max(time);
     }
 
     fn run(mut self, arrivals: &[Event]) -> Found {
@@ -154,6 +221,10 @@ impl<'a> Engine<'a> {
                 let behind = |newest: i64| Timestamp(nanos(newest - self.way.out_of_orderness_ms));
                 newest.map(behind).into_iter().for_each(|time| self.watermark(time));
             }
+            for (_, restart) in self.way.epochs.iter().filter(|(after, _)| *after == number + 1) {
+                self.end_epoch();
+                restart.iter().for_each(|shards| self.restart(*shards));
+            }
         }
         // The end of a bounded input: the clock first reaches the newest event, so that every shard knows which windows
         // have begun, whatever its own signals were.
@@ -165,6 +236,9 @@ impl<'a> Engine<'a> {
         let mut counts = OutcomeCounts::default();
         self.out.counts.iter().for_each(|(_, of_topic)| counts.merge(of_topic));
         assert!(self.out.dead_letters.is_empty(), "nothing here asks for a dead letter");
+        if let (Some(newest), false) = (newest, self.way.epochs.is_empty()) {
+            self.assert_forgotten(newest);
+        }
         Found { findings, counts }
     }
 
@@ -207,7 +281,9 @@ pub fn routed(found: &Found) -> u64 {
 #[track_caller]
 pub fn assert_agrees(rules: &[Rule], events: &[Event]) {
     let expected = oracle::evaluate(rules, events);
-    for way in [Way::PLAIN, Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000 }] {
+    for way in
+        [Way::PLAIN, Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000, epochs: Vec::new() }]
+    {
         let found = run(rules, events, &way).findings();
         assert!(found == expected, "{}", disagreement(rules, events, &expected, &found));
     }

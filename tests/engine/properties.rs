@@ -53,6 +53,7 @@ fn way() -> impl Strategy<Value = Way> {
             batch,
             watermark_every,
             out_of_orderness_ms,
+            epochs: Vec::new(),
         },
     )
 }
@@ -102,6 +103,29 @@ proptest! {
         prop_assert!(found.findings() == plain.findings(), "{report}");
         prop_assert_eq!(found.findings, plain.findings, "the same findings with other ids");
         prop_assert_eq!(found.counts, plain.counts);
+    }
+
+    #[test]
+    fn restarts_from_what_was_stored_change_nothing(
+        scene in scene(),
+        way in way(),
+        delays in proptest::collection::vec(any::<u16>(), 40),
+        again in proptest::collection::vec((0..40usize, 0..40usize), 0..6),
+        epochs in proptest::collection::vec((1..46usize, proptest::option::of(1..=5usize)), 1..12),
+    ) {
+        let mut arrivals = shuffled(&scene.events, &way, &delays);
+        for (number, (of, behind)) in again.into_iter().enumerate() {
+            let Some(original) = scene.events.get(of) else { continue };
+            let at = arrivals.iter().position(|event| event == original).expect("it is there");
+            let mut copy = copy(original, 0);
+            copy.offset += number as i64;
+            arrivals.insert((at + 1 + behind).min(arrivals.len()), copy);
+        }
+        let uninterrupted = drive::run(&scene.rules, &arrivals, &way);
+        let found = drive::run(&scene.rules, &arrivals, &Way { epochs, ..way });
+        let report = drive::disagreement(&scene.rules, &arrivals, &uninterrupted.findings(), &found.findings());
+        prop_assert!(found.findings() == uninterrupted.findings(), "{report}");
+        prop_assert_eq!(found, uninterrupted);
     }
 
     #[test]

@@ -75,18 +75,18 @@ impl GroupState {
         self.members.values().map(|member| member.instance.as_str())
     }
 
-    pub(super) fn mark_dead(&mut self, id: u64) {
+    pub(super) fn mark_dead(&mut self, id: u64, now: Instant) {
         if let Some(member) = self.members.get_mut(&id) {
-            member.dead_since = Some(Instant::now());
+            member.dead_since = Some(now);
         }
     }
 
     /// Removes members that have been dead for `session_timeout`. Returns whether there were any, and when the next one
     /// is due.
-    pub(super) fn evict_dead(&mut self, session_timeout: Duration) -> (bool, Option<Duration>) {
+    pub(super) fn evict_dead(&mut self, session_timeout: Duration, now: Instant) -> (bool, Option<Duration>) {
         let before = self.members.len();
-        self.members.retain(|_, member| member.dead_since.is_none_or(|since| since.elapsed() < session_timeout));
-        let remaining = |since: Instant| session_timeout.saturating_sub(since.elapsed());
+        let remaining = |since: Instant| session_timeout.saturating_sub(now.saturating_duration_since(since));
+        self.members.retain(|_, member| member.dead_since.is_none_or(|since| !remaining(since).is_zero()));
         let next = self.members.values().filter_map(|member| member.dead_since).map(remaining).min();
         (self.members.len() < before, next)
     }

@@ -96,7 +96,7 @@ impl MemoryGroup {
             let session_timeout = coordinator.session_timeout;
             let counts = self.shared.partition_counts();
             let group = coordinator.groups.entry(self.handle.application_id.clone()).or_default();
-            let (evicted, next_eviction) = group.evict_dead(session_timeout);
+            let (evicted, next_eviction) = group.evict_dead(session_timeout, self.shared.clock.instant());
             if evicted {
                 group.rebalance(&counts);
                 self.shared.changed.notify_all();
@@ -248,7 +248,7 @@ impl Drop for MemoryGroup {
         if !self.left {
             let mut coordinator = self.shared.lock();
             if let Some(group) = coordinator.groups.get_mut(&self.handle.application_id) {
-                group.mark_dead(self.handle.member());
+                group.mark_dead(self.handle.member(), self.shared.clock.instant());
             }
             self.shared.changed.notify_all();
         }

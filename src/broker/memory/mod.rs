@@ -40,7 +40,7 @@ use self::group::GroupState;
 use self::log::Partition;
 use self::transaction::Transactions;
 use super::{BrokerError, ErrorKind, TopicPartition};
-use crate::event::{RawRecord, Timestamp};
+use crate::event::{Clock, RawRecord, SystemClock};
 
 /// Kafka's default `max.message.bytes`.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
@@ -82,6 +82,8 @@ struct Shared {
     /// Rung whenever a member may have something to do.
     changed: Condvar,
     topics: RwLock<BTreeMap<Arc<str>, Topic>>,
+    /// Stamps records and lets sessions time out.
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
@@ -110,6 +112,12 @@ impl Default for MemoryBroker {
 impl MemoryBroker {
     /// A broker without topics.
     pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    /// A broker without topics whose time is this clock's. A [`Group`](super::Group) that waits in a poll still waits by
+    /// the system's.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let coordinator =
             Coordinator { session_timeout: SESSION_TIMEOUT, log_patience: LOG_PATIENCE, ..Coordinator::default() };
         MemoryBroker {
@@ -117,6 +125,7 @@ impl MemoryBroker {
                 coordinator: Mutex::new(coordinator),
                 changed: Condvar::new(),
                 topics: RwLock::default(),
+                clock,
             }),
         }
     }
@@ -160,7 +169,7 @@ impl MemoryBroker {
 
     /// Appends a record outside any transaction and returns its offset. Without a timestamp it gets the present one.
     pub fn append(&self, topic: &str, partition: i32, record: RawRecord) -> Result<i64, BrokerError> {
-        Ok(self.shared.partition(topic, partition)?.append(Arc::new(stamped(record)), None))
+        Ok(self.shared.partition(topic, partition)?.append(Arc::new(self.shared.stamped(record)), None))
     }
 
     /// The records of a topic by partition and offset: with `read_committed` those that such a reader sees now, else all,
@@ -241,6 +250,11 @@ impl Shared {
         self.coordinator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn stamped(&self, mut record: RawRecord) -> RawRecord {
+        record.timestamp_ms.get_or_insert_with(|| self.clock.wall().as_millis());
+        record
+    }
+
     /// Whether it was missing.
     fn create_topic(&self, name: &str, partitions: i32, compacted: bool) -> bool {
         let id = self.lock().next_id();
@@ -284,9 +298,4 @@ fn topic_missing(topic: &str) -> BrokerError {
 fn partition_missing(topic: &str, partition: i32, count: usize) -> BrokerError {
     let message = format!("topic `{topic}` has {count} partitions, no partition {partition}");
     BrokerError::new(ErrorKind::TopicMissing, message)
-}
-
-fn stamped(mut record: RawRecord) -> RawRecord {
-    record.timestamp_ms.get_or_insert_with(|| Timestamp::now().as_millis());
-    record
 }

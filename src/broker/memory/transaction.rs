@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::log::Partition;
 use super::member::MemoryGroupHandle;
-use super::{Coordinator, Shared, partition_missing, stamped, topic_missing};
+use super::{Coordinator, Shared, partition_missing, topic_missing};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
 use crate::event::{RawRecord, stable_hash64};
 
@@ -200,7 +200,8 @@ impl Producer for MemoryProducer {
         });
         // Under the coordinator's lock: a fenced producer's record can never come after its abort marker.
         let of_log = self.log.as_ref() == Some(&record.topic);
-        let offset = partition.append(Arc::new(stamped(raw(record))), number.filter(|_| self.epoch.is_some()));
+        let offset =
+            partition.append(Arc::new(self.shared.stamped(raw(record))), number.filter(|_| self.epoch.is_some()));
         if of_log {
             self.written.insert(partition.number(), offset + 1);
         }

@@ -21,9 +21,27 @@ const REMOVED_PER_ADVANCE: usize = 1024;
 
 /// Ids are hashes already. Halves, so that an entry is aligned to 8 bytes, not 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Id {
+pub(super) struct Id {
     high: u64,
     low: u64,
+}
+
+impl Id {
+    /// Length in bytes of [`Id::to_bytes`].
+    pub(super) const BYTES: usize = 16;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        (u128::from(self.high) << 64 | u128::from(self.low)).to_be_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Id {
+        Id::from(Hash128(u128::from_be_bytes(bytes)))
+    }
+
+    /// Where the shard's bits are.
+    pub(super) fn key_hash(self) -> u64 {
+        self.high
+    }
 }
 
 impl From<Hash128> for Id {
@@ -64,11 +82,39 @@ pub(super) struct Dedup {
     /// Expired buckets whose ids are still in the table.
     expired: Vec<(i64, Vec<Id>)>,
     bytes: Vec<u8>,
+    /// What is stored, and what is not yet; `None`: nobody asks.
+    stored: Option<Stored>,
 }
 
+/// How the set stands to the store: ids lie there in segments of one bucket each, numbered as they were begun.
+#[derive(Debug, Default)]
+struct Stored {
+    /// Ids taken since the last [`Dedup::take_changes`], with their buckets.
+    fresh: Vec<(i64, Id)>,
+    /// The newest segment of a bucket while it is short: it is written again with the next ids.
+    open: BTreeMap<i64, (u64, Vec<Id>)>,
+    /// All segments of live buckets.
+    segments: BTreeMap<i64, Vec<SegmentName>>,
+    next_number: u64,
+}
+
+/// Names a segment beside its bucket: who wrote it, and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentName {
+    pub(super) writer: u16,
+    pub(super) number: u64,
+}
+
+/// Ids at which a segment takes no more: bounds what one more id costs to half a kilobyte.
+const SEALED_AT: usize = 32;
+
+/// Most ids in one segment: 16 KiB.
+const SEGMENT_IDS: usize = 1024;
+
 impl Dedup {
-    pub(super) fn new() -> Dedup {
-        Dedup { live_from: i64::MIN, ..Dedup::default() }
+    /// An empty set; one that `remembers` tells what changed ([`Dedup::take_changes`]).
+    pub(super) fn new(remembers: bool) -> Dedup {
+        Dedup { live_from: i64::MIN, stored: remembers.then(Stored::default), ..Dedup::default() }
     }
 
     /// Whether the signal was seen before; it is now. `window` must not be zero.
@@ -77,7 +123,7 @@ impl Dedup {
         self.bytes.extend_from_slice(&signal.identity.0.to_le_bytes());
         self.bytes.extend_from_slice(&dimension.to_le_bytes());
         self.bytes.extend_from_slice(signal.key.bytes());
-        let id = Id::from(stable_hash128(0, &self.bytes));
+        let id = Id::from(stable_hash128(0, &self.bytes).of_key(signal.key.hash()));
         let bucket = bucket_of(signal.event.time.max(watermark), window);
         self.remove_expired(REMOVED_PER_LOOKUP);
         match self.ids.get_mut(&id) {
@@ -88,7 +134,57 @@ impl Dedup {
             }
         }
         self.buckets.entry(bucket).or_default().push(id);
+        if let Some(stored) = &mut self.stored {
+            stored.fresh.push((bucket, id));
+        }
         false
+    }
+
+    /// Tells what changed since the last call, segment by segment: its bucket, name, and ids; none of a segment that is gone.
+    pub(super) fn take_changes(&mut self, writer: u16, mut tell: impl FnMut(i64, SegmentName, Option<&[Id]>)) {
+        let Some(stored) = &mut self.stored else { return };
+        while let Some(first) = stored.segments.first_entry().filter(|first| *first.key() < self.live_from) {
+            let (bucket, names) = first.remove_entry();
+            stored.open.remove(&bucket);
+            names.into_iter().for_each(|name| tell(bucket, name, None));
+        }
+        stored.fresh.sort_by_key(|(bucket, _)| *bucket);
+        for fresh in stored.fresh.chunk_by(|a, b| a.0 == b.0) {
+            let Some(&(bucket, _)) = fresh.first() else { continue };
+            if bucket < self.live_from {
+                continue;
+            }
+            let mut fresh = fresh.iter().map(|(_, id)| *id).peekable();
+            while fresh.peek().is_some() {
+                let (number, mut ids) = stored.open.remove(&bucket).unwrap_or_else(|| {
+                    let number = stored.next_number;
+                    stored.next_number += 1;
+                    stored.segments.entry(bucket).or_default().push(SegmentName { writer, number });
+                    (number, Vec::new())
+                });
+                ids.extend(fresh.by_ref().take(SEGMENT_IDS - ids.len().min(SEGMENT_IDS - 1)));
+                tell(bucket, SegmentName { writer, number }, Some(&ids));
+                if ids.len() < SEALED_AT {
+                    stored.open.insert(bucket, (number, ids));
+                }
+            }
+        }
+        stored.fresh.clear();
+        if stored.fresh.capacity() > 1 << 16 {
+            stored.fresh.shrink_to(1 << 12);
+        }
+    }
+
+    /// Puts a stored segment back: those of its ids that belong to this shard.
+    pub(super) fn restore(&mut self, bucket: i64, name: SegmentName, ids: impl Iterator<Item = Id>) {
+        for id in ids {
+            self.ids.insert(id, bucket);
+            self.buckets.entry(bucket).or_default().push(id);
+        }
+        if let Some(stored) = &mut self.stored {
+            stored.segments.entry(bucket).or_default().push(name);
+            stored.next_number = stored.next_number.max(name.number + 1);
+        }
     }
 
     /// Expires what the watermark allows.

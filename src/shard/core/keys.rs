@@ -30,6 +30,8 @@ pub(super) struct Held {
     pub(super) dimension: DimensionId,
     pub(super) key: Key,
     pub(super) state: KeyState,
+    /// In the list of keys to be stored with the next epoch.
+    pub(super) noted: bool,
 }
 
 /// All keys with state of one task.
@@ -86,17 +88,15 @@ impl Keys {
         slot.next = next;
         self.generations = self.generations.wrapping_add(1);
         slot.generation = self.generations;
-        slot.held = Some(Held { dimension, key, state });
+        slot.held = Some(Held { dimension, key, state, noted: false });
         self.len += 1;
         KeyId { slot: at, generation: slot.generation }
     }
 
-    /// Forgets a key.
-    pub(super) fn remove(&mut self, id: KeyId) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation) else {
-            return;
-        };
-        let Some(held) = slot.held.take() else { return };
+    /// Forgets a key; gives what was held, if it was.
+    pub(super) fn remove(&mut self, id: KeyId) -> Option<Held> {
+        let slot = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
+        let held = slot.held.take()?;
         let after = std::mem::replace(&mut slot.next, self.free);
         self.free = id.slot;
         self.len -= 1;
@@ -106,6 +106,13 @@ impl Keys {
         } else if self.by_hash.capacity() > KEPT_SLOTS && self.len * 8 < self.by_hash.capacity() {
             self.by_hash.shrink_to(self.len * 2);
         }
+        Some(held)
+    }
+
+    /// The ids of all keys.
+    pub(super) fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        let held = self.slots.iter().enumerate().filter(|(_, slot)| slot.held.is_some());
+        held.map(|(at, slot)| KeyId { slot: at as u32, generation: slot.generation })
     }
 
     /// Takes `slot` out of its hash's chain; `after` was its successor.
@@ -164,7 +171,7 @@ mod tests {
         let again = keys.insert(DimensionId(9), key(2), KeyState::default());
         assert!(again.slot == ids[1].slot && again != ids[1]);
         assert!(keys.get_mut(ids[1]).is_none() && keys.get_mut(again).is_some());
-        [ids[0], ids[2], again].into_iter().for_each(|id| keys.remove(id));
+        [ids[0], ids[2], again].into_iter().for_each(|id| drop(keys.remove(id)));
         assert_eq!((keys.len(), keys.by_hash.len()), (0, 0));
     }
 }

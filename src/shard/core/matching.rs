@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::aggregate::{self, Sliding, Tumbling, window_of};
 use super::report::{Finding, Matched, Reporter};
 use super::sequence::{self, Complete, SequenceState};
-use super::state::{KeyState, RuleState};
+use super::state::{Kept, KeyState, RuleState};
 use super::suppress::Suppressed;
 use super::{Output, Settings};
 use crate::event::{Evidence, Key, Measure, MeasuredValue, RuleIndex, Span, StepId, Timestamp};
@@ -135,7 +135,7 @@ impl Matching<'_> {
     ) {
         let position = arriving.in_timeline(state);
         let retention = self.settings.retention;
-        let (held, timeline) = state.rule_or_begin(rule, || RuleState::Sliding(Box::new(Sliding::new(of))));
+        let (held, timeline) = state.rule_or_begin(rule, || RuleState::Sliding(Box::new(Sliding::new(of, position))));
         let RuleState::Sliding(held) = held else { return };
         if let Some(fired) = held.take(of, timeline, position, retention) {
             let finding = Finding {
@@ -164,7 +164,7 @@ impl Matching<'_> {
     ) {
         let position = arriving.in_timeline(state);
         if state.rule(rule).is_none() {
-            let opened = Tumbling::new(of, window_of(arriving.event.time, of.aggregate.timespan));
+            let opened = Tumbling::new(of, window_of(arriving.event.time, of.aggregate.timespan), position);
             let deadline = opened.deadline(of);
             if deadline < self.decided_before {
                 self.out.late_ignored += 1;
@@ -261,29 +261,31 @@ impl Matching<'_> {
         let (plan, retention) = (self.plan, self.settings.retention);
         let mut next = Timestamp::MAX;
         state.retain(|rule, held, timeline| {
+            let mut kept = Kept::Same;
             let expires = match held {
-                RuleState::Tumbling(_) => return true,
+                RuleState::Tumbling(_) => return kept,
                 RuleState::Sequence(sequence) => {
                     if sequence.expires() <= at {
                         *self.pending -= sequence.matches();
-                        return false;
+                        return Kept::Not;
                     }
                     sequence.expires()
                 }
                 RuleState::Sliding(sliding) => {
                     let Some(Pattern::Aggregate(aggregate)) = plan.rules.get(rule.0 as usize).map(|r| &r.pattern)
                     else {
-                        return false;
+                        return Kept::Not;
                     };
                     let of = aggregate::Rule { plan, index: rule.0, aggregate };
                     if sliding.expires(of, retention) <= at {
                         sliding.expire(of, timeline);
+                        kept = Kept::Changed;
                     }
                     sliding.expires(of, retention)
                 }
             };
             next = next.min(expires.max(at + Span(1)));
-            !held.is_empty()
+            if held.is_empty() { Kept::Not } else { kept }
         });
         state.armed = (next != Timestamp::MAX).then_some(next);
         if let (Some(next), false) = (state.armed, state.is_empty()) {

@@ -12,6 +12,7 @@ mod aggregate;
 mod dedup;
 mod keys;
 mod matching;
+mod persist;
 mod report;
 mod sequence;
 mod state;
@@ -23,10 +24,13 @@ mod tests;
 use std::sync::Arc;
 
 use crate::event::{
-    Correlation, DeadCode, DeadLetter, Evidence, Late, Outcome, OutcomeCounts, RawRecord, Signal, Span, Stage, Task,
-    Timestamp, TopicId, TopicTable,
+    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
+    Span, Stage, Task, Timestamp, TopicId, TopicTable,
 };
 use crate::rules::plan::Plan;
+use crate::store::codec::Damaged;
+use persist::Ledger;
+pub use persist::{Cut, Durable, kind};
 use task::{Shared, TaskState, Until};
 
 /// What a core is told beside its rules.
@@ -37,6 +41,8 @@ pub struct Settings {
     /// Longest span of a pattern without `maxspan`, and how long a count that was not yet reported (`suppressed`) is kept.
     /// [`Span::MAX`]: no bound.
     pub retention: Span,
+    /// How state is stored; `None`: it is not ([`Core::store`] gives nothing).
+    pub durable: Option<Durable>,
 }
 
 /// What came out. The caller drains it and lends it again.
@@ -135,7 +141,7 @@ impl Core {
         self.seen = (self.seen.0 + 1, self.seen.1 + evidence_bytes(event));
         let topic = event.origin.topic;
         let (window, shared) = (self.shared.settings.dedup_window, &mut self.shared);
-        let task = task_state(&mut self.tasks, signal.task);
+        let task = task_state(&mut self.tasks, signal.task, shared.settings.durable);
         if window > Span::ZERO {
             let dimension = shared.plan.dimensions.get(signal.dimension.0 as usize).map_or(0, |d| d.hash);
             if task.dedup.seen(&signal, dimension, window, task.watermark) {
@@ -168,12 +174,12 @@ impl Core {
     /// is ignored; [`Timestamp::MAX`] is the end of the task's input, as [`Core::finish`].
     pub fn advance(&mut self, task: Task, watermark: Timestamp, out: &mut Output) {
         if watermark == Timestamp::MAX {
-            let state = task_state(&mut self.tasks, task);
+            let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
             let end = state.watermark.max(state.newest);
             finish(state, end, &mut self.shared, out);
             return;
         }
-        let state = task_state(&mut self.tasks, task);
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
         if watermark <= state.watermark {
             return;
         }
@@ -197,6 +203,35 @@ impl Core {
         for (_, state) in &mut self.tasks {
             finish(state, end, &mut self.shared, out);
         }
+    }
+
+    /// What this shard owns of the hashes.
+    pub fn range(&self) -> HashRange {
+        self.shared.settings.durable.map_or(HashRange::ALL, |durable| durable.range)
+    }
+
+    /// Everything that changed since the last call, as parts for the changelog and the store: at a barrier.
+    pub fn store(&mut self, changes: &mut Changes) {
+        for (_, state) in &mut self.tasks {
+            state.store(&mut self.shared, changes);
+        }
+    }
+
+    /// Begins to restore a task that stood at this watermark; its parts follow.
+    pub fn restore(&mut self, task: Task, watermark: Timestamp) {
+        self.drop_task(task);
+        task_state(&mut self.tasks, task, self.shared.settings.durable).watermark = watermark;
+    }
+
+    /// Takes one part of a task that is being restored. Parts come in key order within each changelog partition.
+    pub fn restore_part(&mut self, task: Task, partition: u16, key: &[u8], value: &[u8]) -> Result<(), Damaged> {
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+        persist::restore_part(state, &mut self.shared, partition, key, value)
+    }
+
+    /// All parts of a task were restored.
+    pub fn restored(&mut self, task: Task) {
+        task_state(&mut self.tasks, task, self.shared.settings.durable).restored(&mut self.shared);
     }
 
     /// Forgets a task's state: its partition was revoked.
@@ -245,9 +280,9 @@ fn evidence_bytes(event: &Evidence) -> usize {
     std::mem::size_of::<Evidence>() + 16 + event.fields.heap_bytes() + event.id.as_ref().map_or(0, |id| id.len())
 }
 
-fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task) -> &mut TaskState {
+fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>) -> &mut TaskState {
     let at = tasks.iter().position(|(held, _)| *held == task).unwrap_or_else(|| {
-        tasks.push((task, TaskState::new()));
+        tasks.push((task, TaskState::new(durable.map(|durable| Ledger::new(durable, task)))));
         tasks.len() - 1
     });
     &mut tasks[at].1

@@ -110,7 +110,7 @@ impl Reporter {
             }
             push_text(&mut self.bytes, self.values.bytes());
         }
-        stable_hash128(0, &self.bytes)
+        stable_hash128(0, &self.bytes).of_key(key.hash())
     }
 
     /// The correlation's id, and how many places its events take. Each part is tagged and text is preceded by its

@@ -22,10 +22,10 @@ fn order(event: &Evidence) -> (Timestamp, Origin) {
 /// The events of a match so far: at least one.
 #[derive(Debug)]
 pub(super) struct Match {
-    events: SmallVec<[Arc<Evidence>; 2]>,
-    first: Timestamp,
+    pub(super) events: SmallVec<[Arc<Evidence>; 2]>,
+    pub(super) first: Timestamp,
     /// Time of the nearest event before the first that the missing event at the start forbids.
-    before: Option<Timestamp>,
+    pub(super) before: Option<Timestamp>,
 }
 
 impl Match {
@@ -48,29 +48,49 @@ impl Match {
 }
 
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     /// The last state that is filled.
-    state: u16,
-    matched: Match,
+    pub(super) state: u16,
+    pub(super) matched: Match,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    matched: Match,
-    deadline: Timestamp,
+pub(super) struct Waiting {
+    pub(super) matched: Match,
+    pub(super) deadline: Timestamp,
+    /// Its name in the store: counted over the state's life, so in the order of completion.
+    pub(super) number: u32,
+    /// It is in the store.
+    pub(super) stored: bool,
+}
+
+impl Waiting {
+    fn leave(&self, gone: &mut Vec<u32>, unstored: &mut usize) {
+        if self.stored {
+            gone.push(self.number);
+        } else {
+            *unstored -= 1;
+        }
+    }
 }
 
 /// The state of one sequence rule for one key.
 #[derive(Debug, Default)]
 pub(super) struct SequenceState {
     /// Ascending by state, at most one each.
-    pending: SmallVec<[Pending; 1]>,
+    pub(super) pending: SmallVec<[Pending; 1]>,
     /// Complete but for the missing event at the end; by deadline, then in the order of completion.
-    waiting: VecDeque<Waiting>,
+    pub(super) waiting: VecDeque<Waiting>,
     /// Time of the newest event that the missing event at the start forbids.
-    absent_before: Option<Timestamp>,
+    pub(super) absent_before: Option<Timestamp>,
     /// Nothing here matters to events after this time.
-    expires: Option<Timestamp>,
+    pub(super) expires: Option<Timestamp>,
+    /// The next one that waits gets this number.
+    pub(super) next_number: u32,
+    /// Numbers of those that waited, are in the store, and are gone here.
+    pub(super) gone: Vec<u32>,
+    /// How many wait and are not in the store yet.
+    pub(super) unstored: usize,
 }
 
 /// A match that is complete, to be reported.
@@ -182,7 +202,10 @@ impl SequenceState {
             let until = matched.first + rule.span;
             // Almost always the last: deadlines come in the order of first events.
             let at = self.waiting.partition_point(|waiting| waiting.deadline <= until);
-            self.waiting.insert(at, Waiting { matched, deadline: until });
+            let number = self.next_number;
+            self.next_number += 1;
+            self.waiting.insert(at, Waiting { matched, deadline: until, number, stored: false });
+            self.unstored += 1;
             deadline(until);
             return None;
         }
@@ -206,7 +229,7 @@ impl SequenceState {
                 self.pending.retain(|pending| pending.state + 1 != gap || pending.matched.last() >= now);
             } else {
                 let both = rule.has_gap(0);
-                self.waiting.retain(|waiting| {
+                self.keep_waiting(|waiting| {
                     let near = !both || waiting.matched.before.is_some_and(|before| event.time - before <= rule.span);
                     !near || waiting.matched.last() >= now || event.time > waiting.deadline
                 });
@@ -214,14 +237,26 @@ impl SequenceState {
         }
         if rule.sequence.until.is_some_and(|until| steps.contains(&until)) {
             self.pending.retain(|pending| pending.matched.last() > now);
-            self.waiting.retain(|waiting| waiting.matched.last() > now);
+            self.keep_waiting(|waiting| waiting.matched.last() > now);
         }
+    }
+
+    fn keep_waiting(&mut self, keep: impl Fn(&Waiting) -> bool) {
+        let SequenceState { waiting, gone, unstored, .. } = self;
+        waiting.retain(|waiting| {
+            let kept = keep(waiting);
+            if !kept {
+                waiting.leave(gone, unstored);
+            }
+            kept
+        });
     }
 
     /// The watermark has passed `deadline`: the first match that waited for it.
     pub(super) fn decide(&mut self, deadline: Timestamp) -> Option<Complete> {
         self.waiting.front().filter(|waiting| waiting.deadline <= deadline)?;
         let waiting = self.waiting.pop_front()?;
+        waiting.leave(&mut self.gone, &mut self.unstored);
         Some(Complete { matched: waiting.matched, deadline: Some(waiting.deadline) })
     }
 
@@ -243,6 +278,14 @@ impl SequenceState {
     /// Matches begun and not decided.
     pub(super) fn matches(&self) -> usize {
         self.pending.len() + self.waiting.len()
+    }
+}
+
+impl SequenceState {
+    /// The numbers of all that the store holds of what waits or waited: for a state that is being forgotten.
+    pub(super) fn stored(&self) -> impl Iterator<Item = u32> + '_ {
+        let waiting = self.waiting.iter().filter(|waiting| waiting.stored).map(|waiting| waiting.number);
+        waiting.chain(self.gone.iter().copied())
     }
 }
 

@@ -12,9 +12,31 @@ use crate::timeline::Timeline;
 pub(super) struct KeyState {
     pub(super) timeline: Timeline,
     /// Ascending by rule; only rules that have something here.
-    rules: SmallVec<[(RuleIndex, RuleState); 1]>,
+    pub(super) rules: SmallVec<[OfRule; 1]>,
     /// When the key is looked at for what has expired: the earliest deadline set for that, later ones are void.
     pub(super) armed: Option<Timestamp>,
+    /// What is in the store of rules that were forgotten since.
+    pub(super) gone: Vec<Gone>,
+}
+
+/// A rule's state, and how it stands to the store.
+#[derive(Debug)]
+pub(super) struct OfRule {
+    pub(super) rule: RuleIndex,
+    /// May have changed since it was last stored.
+    pub(super) changed: bool,
+    /// The store has it.
+    pub(super) stored: bool,
+    pub(super) state: RuleState,
+}
+
+/// A stored part of a rule that was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// The rule's state.
+    Rule(RuleIndex),
+    /// One match that waited.
+    Waiting(RuleIndex, u32),
 }
 
 /// State of one rule for one key. Boxed: a key has few of many rules, and most of the variants' size is empty.
@@ -46,45 +68,72 @@ impl RuleState {
     }
 }
 
+impl OfRule {
+    fn leave(&self, gone: &mut Vec<Gone>) {
+        if self.stored {
+            gone.push(Gone::Rule(self.rule));
+        }
+        if let RuleState::Sequence(sequence) = &self.state {
+            for number in sequence.stored() {
+                gone.push(Gone::Waiting(self.rule, number));
+            }
+        }
+    }
+}
+
 impl KeyState {
-    /// The state of a rule, begun by `begin` if there is none.
+    fn place(&self, rule: RuleIndex) -> Result<usize, usize> {
+        self.rules.binary_search_by_key(&rule, |held| held.rule)
+    }
+
+    /// The state of a rule, begun by `begin` if there is none; it counts as changed.
     pub(super) fn rule_or_begin(
         &mut self,
         rule: RuleIndex,
         begin: impl FnOnce() -> RuleState,
     ) -> (&mut RuleState, &mut Timeline) {
-        let at = match self.rules.binary_search_by_key(&rule, |held| held.0) {
+        let at = match self.place(rule) {
             Ok(at) => at,
             Err(at) => {
-                self.rules.insert(at, (rule, begin()));
+                self.rules.insert(at, OfRule { rule, changed: true, stored: false, state: begin() });
                 at
             }
         };
-        (&mut self.rules[at].1, &mut self.timeline)
+        let held = &mut self.rules[at];
+        held.changed = true;
+        (&mut held.state, &mut self.timeline)
     }
 
-    /// The state of a rule.
+    /// The state of a rule; it counts as changed.
     pub(super) fn rule(&mut self, rule: RuleIndex) -> Option<(&mut RuleState, &mut Timeline)> {
-        let at = self.rules.binary_search_by_key(&rule, |held| held.0).ok()?;
-        Some((&mut self.rules.get_mut(at)?.1, &mut self.timeline))
+        let at = self.place(rule).ok()?;
+        let held = self.rules.get_mut(at)?;
+        held.changed = true;
+        Some((&mut held.state, &mut self.timeline))
     }
 
     /// Whether a deadline of a rule still decides something.
     pub(super) fn wants(&self, rule: RuleIndex, deadline: Timestamp) -> bool {
-        let at = self.rules.binary_search_by_key(&rule, |held| held.0);
-        at.ok().and_then(|at| self.rules.get(at)).is_some_and(|(_, state)| state.wants(deadline))
+        self.place(rule).ok().and_then(|at| self.rules.get(at)).is_some_and(|held| held.state.wants(deadline))
     }
 
-    /// Looks at all rules' states; `keep` says which stay.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(RuleIndex, &mut RuleState, &mut Timeline) -> bool) {
-        let timeline = &mut self.timeline;
-        self.rules.retain(|(rule, state)| keep(*rule, state, timeline));
+    /// Looks at all rules' states; `look` says which stay, and which of those it changed.
+    pub(super) fn retain(&mut self, mut look: impl FnMut(RuleIndex, &mut RuleState, &mut Timeline) -> Kept) {
+        let KeyState { timeline, rules, gone, .. } = self;
+        rules.retain(|held| {
+            let kept = look(held.rule, &mut held.state, timeline);
+            held.changed |= kept == Kept::Changed;
+            if kept == Kept::Not {
+                held.leave(gone);
+            }
+            kept != Kept::Not
+        });
     }
 
     /// Forgets a rule's state. What it held of the timeline must have been released.
     pub(super) fn forget(&mut self, rule: RuleIndex) {
-        if let Ok(at) = self.rules.binary_search_by_key(&rule, |held| held.0) {
-            self.rules.remove(at);
+        if let Ok(at) = self.place(rule) {
+            self.rules.remove(at).leave(&mut self.gone);
         }
     }
 
@@ -92,4 +141,15 @@ impl KeyState {
     pub(super) fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
+}
+
+/// What becomes of a rule's state that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Forgotten.
+    Not,
+    /// It stays as it was.
+    Same,
+    /// It stays, and changed.
+    Changed,
 }

@@ -17,6 +17,8 @@ struct Remembered {
     last: Timestamp,
     count: u64,
     window: Span,
+    /// The store has it.
+    stored: bool,
 }
 
 impl Remembered {
@@ -32,9 +34,48 @@ impl Remembered {
 pub(super) struct Suppressed {
     by_repeat: AHashMap<Hash128, Remembered>,
     expiry: Wheel<Hash128>,
+    /// Changed since the last [`Suppressed::take_changes`]; `None`: nobody asks.
+    changed: Option<Vec<Hash128>>,
+    /// Forgotten since then, and in the store.
+    gone: Vec<Hash128>,
+}
+
+/// What is remembered of one repeat, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) reported: Timestamp,
+    pub(super) last: Timestamp,
+    pub(super) count: u64,
+    pub(super) window: Span,
 }
 
 impl Suppressed {
+    /// A state that remembers what changed since [`Suppressed::take_changes`].
+    pub(super) fn remembering() -> Suppressed {
+        Suppressed { changed: Some(Vec::new()), ..Suppressed::default() }
+    }
+
+    /// Tells what changed since the last call: the new value, or `None` for what is gone.
+    pub(super) fn take_changes(&mut self, mut tell: impl FnMut(Hash128, Option<Kept>)) {
+        self.gone.drain(..).for_each(|repeat| tell(repeat, None));
+        for repeat in self.changed.iter_mut().flat_map(|changed| changed.drain(..)) {
+            // Told once: the second time it is stored already, and its last value was told.
+            if let Some(held) = self.by_repeat.get_mut(&repeat) {
+                held.stored = true;
+                let Remembered { reported, last, count, window, .. } = *held;
+                tell(repeat, Some(Kept { reported, last, count, window }));
+            }
+        }
+    }
+
+    /// Puts back what was stored.
+    pub(super) fn restore(&mut self, repeat: Hash128, kept: Kept, retention: Span) {
+        let Kept { reported, last, count, window } = kept;
+        let held = Remembered { reported, last, count, window, stored: true };
+        self.arm(repeat, held.needed_until(retention));
+        self.by_repeat.insert(repeat, held);
+    }
+
     /// Whether a correlation of time `at` is reported: then with how many folded in before it, `folded` of its own
     /// included. Else it is counted.
     pub(super) fn admit(
@@ -45,8 +86,14 @@ impl Suppressed {
         window: Span,
         retention: Span,
     ) -> Option<u64> {
+        if let Some(changed) = &mut self.changed
+            && changed.last() != Some(&repeat)
+        {
+            changed.push(repeat);
+        }
         let held = self.by_repeat.get_mut(&repeat);
-        let fresh = Remembered { reported: at, last: at, count: 0, window };
+        let stored = held.as_ref().is_some_and(|held| held.stored);
+        let fresh = Remembered { reported: at, last: at, count: 0, window, stored };
         let Some(held) = held else {
             self.by_repeat.insert(repeat, fresh);
             self.arm(repeat, at + window);
@@ -74,6 +121,9 @@ impl Suppressed {
             let Some(held) = self.by_repeat.get(&repeat) else { continue };
             let until = held.needed_until(retention);
             if until < watermark {
+                if held.stored {
+                    self.gone.push(repeat);
+                }
                 self.by_repeat.remove(&repeat);
             } else {
                 self.arm(repeat, until);

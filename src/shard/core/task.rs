@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::dedup::Dedup;
 use super::keys::{KeyId, Keys};
 use super::matching::{Arriving, CLEAN, Matching};
+use super::persist::{Ledger, Names};
 use super::report::Reporter;
 use super::state::KeyState;
 use super::suppress::Suppressed;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     /// For each step: its events must come in order. Only rules of single events without suppression need none.
     pub(super) ordered: Vec<bool>,
     pub(super) no_key: Key,
+    pub(super) names: Names,
 }
 
 impl Shared {
@@ -38,8 +40,9 @@ impl Shared {
             rule_of(rule).is_some_and(|rule| matches!(rule.pattern, Pattern::Event) && rule.suppress.is_none())
         };
         let ordered = plan.steps.iter().map(|step| !unordered(step.rule)).collect();
+        let names = Names::new(&plan, topics.clone());
         let reporter = Reporter::new(Arc::clone(&plan), topics);
-        Shared { plan, settings, reporter, ordered, no_key: KeyBuilder::default().build(0) }
+        Shared { plan, settings, reporter, ordered, no_key: KeyBuilder::default().build(0), names }
     }
 
     fn ordered(&self, step: StepId) -> bool {
@@ -65,7 +68,9 @@ pub(super) struct TaskState {
     /// Deadlines at which void ones are looked for.
     sweep_at: usize,
     due: Vec<Due>,
-    deadlines: Vec<(Timestamp, RuleIndex)>,
+    pub(super) deadlines: Vec<(Timestamp, RuleIndex)>,
+    /// What is to be stored with the next epoch; `None`: nothing is stored.
+    pub(super) ledger: Option<Ledger>,
 }
 
 /// How far a task may go.
@@ -97,20 +102,23 @@ macro_rules! matching {
 }
 
 impl TaskState {
-    pub(super) fn new() -> TaskState {
+    /// A task without state, whose changes go to `ledger`, if any.
+    pub(super) fn new(ledger: Option<Ledger>) -> TaskState {
+        let durable = ledger.is_some();
         TaskState {
             watermark: Timestamp::MIN,
             newest: Timestamp::MIN,
-            dedup: Dedup::new(),
-            order: Order::default(),
+            dedup: Dedup::new(durable),
+            order: if durable { Order::remembering() } else { Order::default() },
             keys: Keys::new(),
-            suppressed: Suppressed::default(),
+            suppressed: if durable { Suppressed::remembering() } else { Suppressed::default() },
             pending: 0,
             held: 0,
             wheel: Wheel::default(),
             sweep_at: DEADLINES_UNSWEPT,
             due: Vec::new(),
             deadlines: Vec::new(),
+            ledger,
         }
     }
 
@@ -201,8 +209,12 @@ impl TaskState {
         self.held = self.held + state.timeline.len() - held_before;
         let id = match (found, state.is_empty()) {
             (None, true) => None,
-            (None, false) => Some(self.keys.insert(dimension, key, state)),
-            (Some(id), _) => self.put_back(id, state),
+            (None, false) => {
+                let id = self.keys.insert(dimension, key, state);
+                self.note(id);
+                Some(id)
+            }
+            (Some(id), _) => self.put_back(id, state, shared),
         };
         self.set_deadlines(id);
     }
@@ -228,7 +240,7 @@ impl TaskState {
                 matching.decide(one.rule, at, &held.key, &mut state);
             }
             self.held = self.held + state.timeline.len() - held_before;
-            let id = self.put_back(one.key, state);
+            let id = self.put_back(one.key, state, shared);
             self.set_deadlines(id);
         }
         if due.capacity() > DUE_KEPT {
@@ -238,18 +250,31 @@ impl TaskState {
     }
 
     /// Puts a key's state back, or forgets the key if none is left.
-    fn put_back(&mut self, id: KeyId, state: KeyState) -> Option<KeyId> {
+    pub(super) fn put_back(&mut self, id: KeyId, mut state: KeyState, shared: &mut Shared) -> Option<KeyId> {
         if state.is_empty() {
-            self.keys.remove(id);
+            let held = self.keys.remove(id);
+            if let (Some(ledger), Some(held)) = (&mut self.ledger, held) {
+                ledger.forget_key(held.dimension, &held.key, &mut state, &mut shared.names);
+            }
             return None;
         }
         if let Some(held) = self.keys.get_mut(id) {
             held.state = state;
         }
+        self.note(id);
         Some(id)
     }
 
-    fn set_deadlines(&mut self, key: Option<KeyId>) {
+    /// The key's state may have changed: it is stored with the next epoch.
+    fn note(&mut self, id: KeyId) {
+        if let (Some(ledger), Some(held)) = (&mut self.ledger, self.keys.get_mut(id))
+            && !std::mem::replace(&mut held.noted, true)
+        {
+            ledger.noted.push(id);
+        }
+    }
+
+    pub(super) fn set_deadlines(&mut self, key: Option<KeyId>) {
         match key {
             Some(key) => self.deadlines.drain(..).for_each(|(at, rule)| self.wheel.push(at, Due { rule, key })),
             None => self.deadlines.clear(),

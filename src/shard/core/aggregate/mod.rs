@@ -33,6 +33,12 @@ impl Rule<'_> {
         measure::usable(&self.aggregate.kind, event)
     }
 
+    /// Whether an event of these steps (of any rules) is one of this rule's and counts.
+    fn takes(&self, event: &Evidence, steps: &[StepId]) -> bool {
+        let of_rule = |step: &StepId| self.plan.steps.get(step.0 as usize).is_some_and(|s| s.rule.0 == self.index);
+        steps.iter().any(of_rule) && self.contributes(event)
+    }
+
     /// The references that an event of these steps (of any rules) stands for, ascending.
     fn references(&self, steps: &[StepId]) -> SmallVec<[u16; 4]> {
         let of_rule = steps.iter().filter_map(|step| self.plan.steps.get(step.0 as usize));

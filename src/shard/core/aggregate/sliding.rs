@@ -18,11 +18,13 @@ pub(in super::super) struct Sliding {
     pub(in super::super) window: Window,
     measured: Measured,
     /// Time of the group's newest event.
-    newest: Timestamp,
+    pub(in super::super) newest: Timestamp,
     /// When it fired and has not re-armed since (refire: edge).
-    fired: Option<Timestamp>,
+    pub(in super::super) fired: Option<Timestamp>,
     /// Events folded in since it fired last, for the next that is reported.
-    folded: u64,
+    pub(in super::super) folded: u64,
+    /// Positions before this are not in the window: it was empty when the timeline stood here.
+    pub(in super::super) since: u64,
 }
 
 /// The condition turned true.
@@ -34,14 +36,29 @@ pub(in super::super) struct Fired {
 }
 
 impl Sliding {
-    pub(in super::super) fn new(rule: Rule<'_>) -> Sliding {
+    /// A window that is empty, and that takes events from position `since` on.
+    pub(in super::super) fn new(rule: Rule<'_>, since: u64) -> Sliding {
         Sliding {
             window: Window::default(),
             measured: Measured::new(rule.aggregate),
             newest: Timestamp::MIN,
             fired: None,
             folded: 0,
+            since,
         }
+    }
+
+    /// Finds the window again in a timeline that came back: what lies behind `since`, counts for the rule and was not older than
+    /// the timespan when the newest event came. That is what was admitted and neither slid out nor was emptied.
+    pub(in super::super) fn refill(&mut self, rule: Rule<'_>, timeline: &mut Timeline) {
+        let oldest = self.newest - rule.aggregate.timespan;
+        for position in timeline.positions().start.max(self.since)..timeline.end() {
+            let Some((event, steps)) = timeline.get(position) else { continue };
+            if event.time >= oldest && rule.takes(event, steps) {
+                self.window.admit(timeline, position);
+            }
+        }
+        self.measure_again(rule, timeline);
     }
 
     /// Takes the contributing event at `position`. Whether the rule fires; the caller reports the window and then calls
@@ -118,6 +135,7 @@ impl Sliding {
 
     fn empty(&mut self, rule: Rule<'_>, timeline: &mut Timeline) {
         self.window.clear(timeline);
+        self.since = timeline.end();
         self.measured = Measured::new(rule.aggregate);
     }
 

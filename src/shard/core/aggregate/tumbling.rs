@@ -20,7 +20,10 @@ pub(in super::super) fn window_of(time: Timestamp, timespan: Span) -> i64 {
 pub(in super::super) struct Tumbling {
     pub(in super::super) window: Window,
     measured: Measured,
-    number: i64,
+    /// The open window's number, counted from the epoch.
+    pub(in super::super) number: i64,
+    /// Positions before this are not in the window.
+    pub(in super::super) since: u64,
 }
 
 /// A window has closed, its condition true.
@@ -31,8 +34,19 @@ pub(in super::super) struct Closed {
 }
 
 impl Tumbling {
-    pub(in super::super) fn new(rule: Rule<'_>, number: i64) -> Tumbling {
-        Tumbling { window: Window::default(), measured: Measured::new(rule.aggregate), number }
+    /// Window `number`, without events, that takes them from position `since` on.
+    pub(in super::super) fn new(rule: Rule<'_>, number: i64, since: u64) -> Tumbling {
+        Tumbling { window: Window::default(), measured: Measured::new(rule.aggregate), number, since }
+    }
+
+    /// Finds the open window's events again in a timeline that came back.
+    pub(in super::super) fn refill(&mut self, rule: Rule<'_>, timeline: &mut Timeline) {
+        for position in timeline.positions().start.max(self.since)..timeline.end() {
+            let Some((event, steps)) = timeline.get(position) else { continue };
+            if rule.takes(event, steps) {
+                self.take(rule, timeline, position);
+            }
+        }
     }
 
     /// First instant of the open window.
@@ -79,6 +93,7 @@ impl Tumbling {
     pub(in super::super) fn next(&mut self, rule: Rule<'_>, timeline: &mut Timeline) -> bool {
         let seen = !self.window.is_empty();
         self.window.clear(timeline);
+        self.since = timeline.end();
         self.measured = Measured::new(rule.aggregate);
         self.number = self.number.saturating_add(1);
         seen

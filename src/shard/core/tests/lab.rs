@@ -30,7 +30,7 @@ impl Lab {
         Lab {
             plan: Plan { fields, dimensions, conditions: vec![Cond::Const(Some(true))], ..Plan::default() },
             letters: Vec::new(),
-            settings: Settings { dedup_window: Span::ZERO, retention: Span::MAX },
+            settings: Settings { dedup_window: Span::ZERO, retention: Span::MAX, durable: None },
             topics,
         }
     }
@@ -52,6 +52,7 @@ impl Lab {
             id: format!("r{}", self.plan.rules.len()),
             name: String::new(),
             version: String::new(),
+            content_hash: 0,
             severity: Severity::default(),
             tags: Vec::new(),
             description: String::new(),
@@ -134,7 +135,7 @@ impl Lab {
     }
 
     pub(super) fn settings(mut self, dedup_window: i64, retention: Span) -> Lab {
-        self.settings = Settings { dedup_window: Span(dedup_window), retention };
+        self.settings = Settings { dedup_window: Span(dedup_window), retention, durable: None };
         self
     }
 

@@ -1,0 +1,78 @@
+//! What is asked of the broker before an incarnation starts: topics, their sizes, and who else is in the group.
+
+use super::spec::{Locality, Spec};
+use crate::broker::{BrokerError, ErrorKind, TopicInfo};
+use crate::epoch::TopicLimits;
+use crate::event::TopicTable;
+
+/// Finds the input topics, gives them their places in the total order, and checks that outputs can be written.
+pub(super) fn look_up_topics(spec: &Spec) -> Result<(TopicTable, TopicLimits), BrokerError> {
+    let inputs: Vec<String> = spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect();
+    let found = spec.broker.topics(&inputs, spec.startup_timeout)?;
+    let missing: Vec<&str> = inputs
+        .iter()
+        .filter(|name| !name.starts_with('^') && !found.iter().any(|info| *info.topic == ***name))
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        return Err(missing_topics("input", &missing));
+    }
+    let table = TopicTable::default();
+    table.intern_all(found.iter().map(|info| &*info.topic)).ok_or_else(|| {
+        BrokerError::new(ErrorKind::Setting, format!("{} input topics are more than can be ordered", found.len()))
+    })?;
+    let mut limits = TopicLimits::default();
+    if spec.check_outputs {
+        let of_rules = spec.plan.rules.iter().filter_map(|rule| rule.output_topic.clone());
+        let mut outputs: Vec<String> =
+            of_rules.chain([spec.output_topic.clone(), spec.dead_letter_topic.clone()]).collect();
+        outputs.sort();
+        outputs.dedup();
+        let known: Vec<TopicInfo> = spec.broker.topics(&outputs, spec.startup_timeout)?;
+        let missing: Vec<&str> = outputs
+            .iter()
+            .filter(|name| !known.iter().any(|info| *info.topic == ***name))
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            return Err(missing_topics("output", &missing));
+        }
+        let sizes = known.into_iter().filter_map(|info| Some((info.topic.to_string(), info.message_bytes_max?)));
+        limits.0.extend(sizes);
+    }
+    check_others(spec)?;
+    Ok((table, limits))
+}
+
+fn missing_topics(what: &str, names: &[&str]) -> BrokerError {
+    let message = format!(
+        "{what} topic{} {} {} not exist; create {} first, e.g. kafka-topics.sh --create --topic {} --partitions 4",
+        if names.len() == 1 { "" } else { "s" },
+        names.join(", "),
+        if names.len() == 1 { "does" } else { "do" },
+        if names.len() == 1 { "it" } else { "them" },
+        names[0],
+    );
+    BrokerError::new(ErrorKind::TopicMissing, message)
+}
+
+/// With `locality: instance` nobody else may be in the group.
+fn check_others(spec: &Spec) -> Result<(), BrokerError> {
+    if spec.locality != Locality::Instance {
+        return Ok(());
+    }
+    let others = spec.broker.other_members(spec.startup_timeout)?;
+    match others.first() {
+        None => Ok(()),
+        Some(other) => Err(BrokerError::new(ErrorKind::Setting, alone_message(&spec.instance, other))),
+    }
+}
+
+/// What to tell who is not alone.
+pub(super) fn alone_message(ours: &str, other: &str) -> String {
+    format!(
+        "instance {other} is in this group already, and with `locality: instance` one process owns all partitions: \
+         {ours} would take half of every key's events from it. Stop {other}, or start this one under another \
+         application_id, or, if the input topics are partitioned by the correlation key, set `locality: partition` on both"
+    )
+}

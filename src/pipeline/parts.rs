@@ -1,0 +1,300 @@
+//! What an incarnation is made of, built and wired but not running: threads run it, or one thread steps it.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::encoders::Encoders;
+use super::lookup::look_up_topics;
+use super::membership::{Membership, Pump, SourceLine};
+use super::spec::{Control, Locality, Spec};
+use crate::broker::{BrokerError, Group, GroupHandle, Subscription};
+use crate::decode::{Decoder, StreamFields};
+use crate::detect::Detector;
+use crate::epoch::{CommitterParts, Delivery, Notice, Order, TopicLimits};
+use crate::event::{Clock, Report, ToShard, TopicTable};
+use crate::limits::RING_BATCHES;
+use crate::ring::{BarrierLine, Bell, Consumer, Producer, ring};
+use crate::rules::plan::Plan;
+use crate::shard::core::{Core, Settings};
+use crate::shard::worker::{Carriers, Worker};
+use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
+use crate::source::outgoing::Outgoing;
+use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, SourceParts, Stream, StreamReader};
+
+/// The rings of a pipeline, both ends of each.
+struct Rings {
+    /// For each source, one sending end per shard.
+    to_shards: Vec<Vec<Producer<ToShard>>>,
+    /// For each shard, one receiving end per source.
+    from_sources: Vec<Vec<Consumer<ToShard>>>,
+    /// Sources, then shards.
+    reports: Vec<Producer<Report>>,
+    from_all: Vec<Consumer<Report>>,
+}
+
+impl Rings {
+    fn new(sources: &[Bell], shards: &[Bell], committer: &Bell) -> Self {
+        let mut to_shards: Vec<Vec<_>> = sources.iter().map(|_| Vec::new()).collect();
+        let mut from_sources: Vec<Vec<_>> = shards.iter().map(|_| Vec::new()).collect();
+        for (lane, source) in to_shards.iter_mut().zip(sources) {
+            for (ends, shard) in from_sources.iter_mut().zip(shards) {
+                let (producer, consumer) = ring(RING_BATCHES, source.clone(), shard.clone());
+                lane.push(producer);
+                ends.push(consumer);
+            }
+        }
+        let (reports, from_all) =
+            sources.iter().chain(shards).map(|bell| ring(RING_BATCHES, bell.clone(), committer.clone())).unzip();
+        Rings { to_shards, from_sources, reports, from_all }
+    }
+}
+
+/// What a shard is built from, on its own thread: its memory is then that of the thread's NUMA node.
+pub(super) struct ShardParts {
+    plan: Arc<Plan>,
+    settings: Settings,
+    topics: TopicTable,
+    rings: Vec<Consumer<ToShard>>,
+    reports: Producer<Report>,
+    carriers: Carriers,
+    bell: Bell,
+}
+
+impl ShardParts {
+    /// The shard.
+    pub fn build(self) -> Worker {
+        let core = Core::new(self.plan, self.settings, self.topics);
+        Worker::new(core, self.rings, self.reports, self.carriers, self.bell)
+    }
+}
+
+/// What the group thread serves.
+pub(super) struct GroupParts {
+    pub membership: Membership,
+    pub group: Box<dyn Group>,
+    pub requests: Receiver<Request>,
+    /// Kept alive with the group: sources may still ask while the group is served.
+    pub _requests: Sender<Request>,
+}
+
+/// See the module.
+pub(super) struct Parts {
+    pub sources: Vec<SourceParts>,
+    pub shards: Vec<ShardParts>,
+    pub committer: CommitterParts,
+    pub group: GroupParts,
+    pub hand: Hand,
+    /// For threads to tell of their own death.
+    pub obituaries: Sender<Notice>,
+}
+
+/// The pipeline's hand on its parts.
+pub(super) struct Hand {
+    pub phase: PhaseCell,
+    /// The sources' bells, then the shards'.
+    pub bells: Vec<Bell>,
+    pub committer: Bell,
+    pub orders: Sender<Order>,
+    pub notices: Receiver<Notice>,
+}
+
+impl Hand {
+    /// Wakes everyone.
+    pub fn ring_all(&self) {
+        self.bells.iter().for_each(Bell::ring);
+        self.committer.ring();
+    }
+}
+
+impl Parts {
+    /// Finishes what a predecessor left open, joins the group, and wires everything.
+    pub fn new(spec: &Spec, control: &Control, clock: Arc<dyn Clock>, pump: Pump) -> Result<Self, BrokerError> {
+        let (topics, limits) = look_up_topics(spec)?;
+        // The producer first: it finishes or aborts the predecessor's transaction, so that the committed offsets we then read
+        // are final.
+        let producer = spec.broker.producer(spec.delivery == Delivery::ExactlyOnce, None)?;
+        control.set_assigned(Vec::clear);
+        let wires = Wires::new(spec, topics, clock);
+        let streams: Arc<Vec<Arc<Stream>>> = Arc::new(spec.streams.iter().cloned().map(Arc::new).collect());
+        let membership = wires.membership(spec, control, &streams, pump);
+        let subscription = Subscription {
+            topics: spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect(),
+            read_committed: spec.delivery == Delivery::ExactlyOnce,
+        };
+        let group = spec.broker.join(&subscription, Box::new(membership.clone()))?;
+        let handle = group.handle();
+        let Rings { to_shards, from_sources, mut reports, from_all } =
+            Rings::new(&wires.sources, &wires.shards, &wires.committer);
+        let shard_reports = reports.split_off(wires.sources.len());
+        let sources = to_shards.into_iter().zip(reports).enumerate();
+        let shards = from_sources.into_iter().zip(shard_reports).enumerate();
+        let ends = CommitterEnds { limits, reports: from_all, producer, group: handle };
+        Ok(Parts {
+            sources: sources
+                .map(|(index, (shards, reports))| wires.source(spec, index, Outgoing::new(shards, reports), &streams))
+                .collect(),
+            shards: shards.map(|(index, (rings, reports))| wires.shard(spec, index, rings, reports)).collect(),
+            committer: wires.committer(spec, control, ends),
+            group: GroupParts {
+                membership,
+                group,
+                requests: wires.requests.1.clone(),
+                _requests: wires.requests.0.clone(),
+            },
+            hand: wires.hand(),
+            obituaries: wires.notices.0.clone(),
+        })
+    }
+}
+
+/// The committer's share.
+struct CommitterEnds {
+    limits: TopicLimits,
+    reports: Vec<Consumer<Report>>,
+    producer: Box<dyn crate::broker::Producer>,
+    group: Arc<dyn GroupHandle>,
+}
+
+/// Everything that several threads hold an end of.
+struct Wires {
+    clock: Arc<dyn Clock>,
+    topics: TopicTable,
+    phase: PhaseCell,
+    board: Board,
+    barriers: BarrierLine,
+    /// The sources' bells, the shards', the committer's.
+    sources: Vec<Bell>,
+    shards: Vec<Bell>,
+    committer: Bell,
+    commands: Vec<(Sender<Command>, Receiver<Command>)>,
+    requests: (Sender<Request>, Receiver<Request>),
+    orders: (Sender<Order>, Receiver<Order>),
+    notices: (Sender<Notice>, Receiver<Notice>),
+}
+
+impl Wires {
+    fn new(spec: &Spec, topics: TopicTable, clock: Arc<dyn Clock>) -> Self {
+        let bells = |n: usize| (0..n.max(1)).map(|_| Bell::default()).collect::<Vec<_>>();
+        let sources = bells(spec.placement.sources.len());
+        Wires {
+            clock,
+            topics,
+            phase: PhaseCell::default(),
+            board: Board::default(),
+            barriers: BarrierLine::default(),
+            commands: sources.iter().map(|_| crossbeam_channel::unbounded()).collect(),
+            sources,
+            shards: bells(spec.placement.shards.len()),
+            committer: Bell::default(),
+            requests: crossbeam_channel::unbounded(),
+            orders: crossbeam_channel::unbounded(),
+            notices: crossbeam_channel::unbounded(),
+        }
+    }
+
+    fn membership(&self, spec: &Spec, control: &Control, streams: &Arc<Vec<Arc<Stream>>>, pump: Pump) -> Membership {
+        let line = |((commands, _), bell): (&(Sender<Command>, _), &Bell)| SourceLine {
+            commands: commands.clone(),
+            bell: bell.clone(),
+        };
+        Membership {
+            topics: self.topics.clone(),
+            streams: Arc::clone(streams),
+            locality: spec.locality,
+            until_end: spec.until_end,
+            board: self.board.clone(),
+            sources: self.commands.iter().zip(&self.sources).map(line).collect(),
+            orders: self.orders.0.clone(),
+            committer: self.committer.clone(),
+            notices: self.notices.0.clone(),
+            phase: self.phase.clone(),
+            control: control.clone(),
+            clock: Arc::clone(&self.clock),
+            pump,
+            desk: Arc::default(),
+        }
+    }
+
+    fn source(&self, spec: &Spec, index: usize, outgoing: Outgoing, streams: &[Arc<Stream>]) -> SourceParts {
+        SourceParts {
+            bell: self.sources[index].clone(),
+            commands: self.commands[index].1.clone(),
+            requests: self.requests.0.clone(),
+            outgoing,
+            processor: processor(spec, streams, self.shards.len()),
+            board: self.board.clone(),
+            clock: Arc::clone(&self.clock),
+            barriers: self.barriers.clone(),
+            phase: self.phase.clone(),
+            bounded: spec.until_end,
+            one_task: spec.locality == Locality::Instance,
+        }
+    }
+
+    fn shard(&self, spec: &Spec, index: usize, rings: Vec<Consumer<ToShard>>, reports: Producer<Report>) -> ShardParts {
+        ShardParts {
+            plan: Arc::clone(&spec.plan),
+            settings: Settings { dedup_window: spec.dedup_window, retention: spec.retention, durable: None },
+            topics: self.topics.clone(),
+            rings,
+            reports,
+            carriers: match spec.locality {
+                Locality::Instance => Carriers::All,
+                Locality::Partition => Carriers::Modulo,
+            },
+            bell: self.shards[index].clone(),
+        }
+    }
+
+    fn committer(&self, spec: &Spec, control: &Control, ends: CommitterEnds) -> CommitterParts {
+        let CommitterEnds { limits, reports, producer, group } = ends;
+        let plan = Arc::clone(&spec.plan);
+        let topics = self.topics.clone();
+        let output_topic = spec.output_topic.as_str().into();
+        let dead_letter_topic = spec.dead_letter_topic.as_str().into();
+        let encoder = Encoders {
+            correlations: CorrelationEncoder::new(Arc::clone(&plan), topics.clone(), output_topic, spec.stamp),
+            dead_letters: DeadLetterEncoder::new(topics.clone(), dead_letter_topic),
+        };
+        CommitterParts {
+            plan,
+            topics,
+            bell: self.committer.clone(),
+            reports,
+            clock: Arc::clone(&self.clock),
+            barriers: self.barriers.clone(),
+            sources: self.sources.clone(),
+            producer,
+            group,
+            delivery: spec.delivery,
+            interval: spec.epoch,
+            encoder: Box::new(encoder),
+            limits,
+            orders: self.orders.1.clone(),
+            notices: self.notices.0.clone(),
+            progress: Arc::clone(&control.progress),
+        }
+    }
+
+    fn hand(&self) -> Hand {
+        Hand {
+            phase: self.phase.clone(),
+            bells: self.sources.iter().chain(&self.shards).cloned().collect(),
+            committer: self.committer.clone(),
+            orders: self.orders.0.clone(),
+            notices: self.notices.1.clone(),
+        }
+    }
+}
+
+fn processor(spec: &Spec, streams: &[Arc<Stream>], shards: usize) -> Processor {
+    let plan = &spec.plan;
+    let reader = |stream: &Arc<Stream>| {
+        let fields =
+            StreamFields { time: stream.time.clone(), id: stream.id.clone(), category: stream.category.clone() };
+        StreamReader::new(Arc::clone(stream), Decoder::new(plan, &fields))
+    };
+    let readers = streams.iter().map(reader).collect();
+    Processor::new(readers, Detector::new(Arc::clone(plan)), Router::new(Arc::clone(plan), shards))
+}

@@ -1,0 +1,225 @@
+//! State as it is stored: which parts there are, what their keys and values look like, and how they become state again.
+//!
+//! A part's key begins with its kind; every value begins with the version of its layout. One file a kind:
+//!
+//! | kind | part | key after the kind | file |
+//! |---|---|---|---|
+//! | `10` | a segment of dedup ids | writer, bucket, number | `dedup` |
+//! | `11` | signals that wait for the watermark | writer, number | `order` |
+//! | `20` | a rule's state for a key | hash, dimension, key, `01`, rule | `rule` |
+//! | `20` | a match that waits for its end | hash, dimension, key, `02`, rule, number | `rule` |
+//! | `22` | a segment of a key's timeline | hash, dimension, key, first position | `timeline` |
+//! | `30` | a repeat that suppression remembers | repeat | `suppression` |
+//!
+//! Whatever one shard writes, any number of shards can read: keys, ids and repeats carry the hash that says whose they are.
+//! Deadlines, windows and measures are not stored: they follow from the rest. What the cost of an epoch follows is what
+//! changed in it: segments are bounded, a match that waits is a part of its own.
+
+mod dedup;
+mod evidence;
+mod names;
+mod order;
+mod restore;
+mod rule;
+mod suppression;
+mod timeline;
+
+use std::collections::BTreeMap;
+
+pub(super) use names::Names;
+pub(super) use restore::restore_part;
+
+use names::Used;
+
+use super::keys::KeyId;
+use super::state::{Gone, KeyState};
+use super::task::{Shared, TaskState};
+use crate::event::{Changes, DimensionId, HashRange, Key, Task, Timestamp};
+use crate::store::codec::{Damaged, Reader, Writer};
+use crate::timeline::Cut as Segment;
+
+/// First bytes of part keys.
+pub mod kind {
+    /// Dedup ids.
+    pub const DEDUP: u8 = 0x10;
+    /// Waiting signals.
+    pub const ORDER: u8 = 0x11;
+    /// Rule states and waiting matches of a key.
+    pub const KEY: u8 = 0x20;
+    /// Timeline segments of a key.
+    pub const TIMELINE: u8 = 0x22;
+    /// Suppression.
+    pub const SUPPRESSION: u8 = 0x30;
+}
+
+/// Into how many changelog partitions the state is cut, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// By the key's hash, into this many (`locality: instance`).
+    ByHash(u16),
+    /// By the task (`locality: partition`).
+    ByTask,
+}
+
+impl Cut {
+    /// The changelog partition of what belongs to a task and a key's hash.
+    pub fn partition(self, task: Task, key_hash: u64) -> u16 {
+        match self {
+            Cut::ByHash(partitions) => (((key_hash >> 48) * u64::from(partitions)) >> 16) as u16,
+            Cut::ByTask => task as u16,
+        }
+    }
+}
+
+/// How a core's state is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable {
+    /// Into which partitions.
+    pub cut: Cut,
+    /// What this shard owns.
+    pub range: HashRange,
+}
+
+/// What a task has to store with the next epoch.
+#[derive(Debug)]
+pub(in super::super) struct Ledger {
+    durable: Durable,
+    task: Task,
+    /// Keys whose state may have changed.
+    pub(super) noted: Vec<KeyId>,
+    /// Told already: what is gone.
+    changes: Changes,
+    /// Segments of waiting signals: the newest time in each → their names.
+    waiting: BTreeMap<Timestamp, Vec<order::Name>>,
+    next_order: u64,
+    key: Writer,
+    value: Writer,
+    body: Writer,
+    used: Used,
+}
+
+impl Ledger {
+    pub(super) fn new(durable: Durable, task: Task) -> Ledger {
+        Ledger {
+            durable,
+            task,
+            noted: Vec::new(),
+            changes: Changes::default(),
+            waiting: BTreeMap::new(),
+            next_order: 0,
+            key: Writer::default(),
+            value: Writer::default(),
+            body: Writer::default(),
+            used: Used::default(),
+        }
+    }
+
+    /// What is not keyed lies in the partition of the first hash that its writer owned.
+    fn partition_of_writer(&self, writer: u16) -> u16 {
+        self.partition(u64::from(writer) << 48)
+    }
+
+    fn partition(&self, key_hash: u64) -> u16 {
+        self.durable.cut.partition(self.task, key_hash)
+    }
+
+    /// Names, then the body, behind a version: a value's bytes.
+    fn seal(&mut self, version: u8, names: &mut Names) {
+        self.value.clear();
+        self.value.byte(version);
+        self.used.finish(names, &mut self.value);
+        self.value.raw(self.body.bytes());
+        self.body.clear();
+    }
+
+    fn begin_key(&mut self, kind: u8, dimension: u64, key: &Key) {
+        self.key.clear();
+        self.key.byte(kind);
+        self.key.fixed(key.hash());
+        self.key.fixed(dimension);
+        self.key.blob(key.bytes());
+    }
+
+    /// A key has no state any more: what the store holds of it goes.
+    pub(super) fn forget_key(&mut self, dimension: DimensionId, key: &Key, state: &mut KeyState, names: &mut Names) {
+        let dimension = names.dimension(dimension);
+        self.bury(dimension, key, state, names);
+        let partition = self.partition(key.hash());
+        for first in state.timeline.stored() {
+            self.begin_key(kind::TIMELINE, dimension, key);
+            self.key.fixed(first);
+            self.changes.delete(partition, self.key.bytes());
+        }
+    }
+
+    /// Tombstones for what rules have left behind.
+    fn bury(&mut self, dimension: u64, key: &Key, state: &mut KeyState, names: &Names) {
+        let partition = self.partition(key.hash());
+        for gone in std::mem::take(&mut state.gone) {
+            self.begin_key(kind::KEY, dimension, key);
+            match gone {
+                Gone::Rule(rule) => rule::state_key(names.rule(rule), &mut self.key),
+                Gone::Waiting(rule, number) => rule::waiting_key(names.rule(rule), number, &mut self.key),
+            }
+            self.changes.delete(partition, self.key.bytes());
+        }
+    }
+
+    fn store_key(&mut self, dimension: DimensionId, key: &Key, state: &mut KeyState, names: &mut Names) {
+        let dimension = names.dimension(dimension);
+        self.bury(dimension, key, state, names);
+        let partition = self.partition(key.hash());
+        let KeyState { timeline, rules, .. } = state;
+        timeline.cut(|cut| {
+            self.begin_key(kind::TIMELINE, dimension, key);
+            match cut {
+                Segment::Drop(first) => {
+                    self.key.fixed(first);
+                    self.changes.delete(partition, self.key.bytes());
+                }
+                Segment::Write(first, events) => {
+                    self.key.fixed(first);
+                    timeline::write(events, &mut self.used, &mut self.body);
+                    self.seal(timeline::VERSION, names);
+                    self.changes.put(partition, self.key.bytes(), self.value.bytes());
+                }
+            }
+        });
+        for held in rules.iter_mut().filter(|held| held.changed) {
+            self.begin_key(kind::KEY, dimension, key);
+            rule::store(self, partition, held, names);
+            held.changed = false;
+            held.stored = true;
+        }
+    }
+}
+
+impl TaskState {
+    /// Everything that changed since the last call, as parts.
+    pub(super) fn store(&mut self, shared: &mut Shared, out: &mut Changes) {
+        let Some(mut ledger) = self.ledger.take() else { return };
+        let names = &mut shared.names;
+        for id in std::mem::take(&mut ledger.noted) {
+            let Some(held) = self.keys.get_mut(id) else { continue };
+            held.noted = false;
+            ledger.store_key(held.dimension, &held.key, &mut held.state, names);
+        }
+        dedup::store(&mut ledger, &mut self.dedup);
+        suppression::store(&mut ledger, &mut self.suppressed);
+        order::store(&mut ledger, &mut self.order, self.watermark, names);
+        if out.is_empty() {
+            std::mem::swap(out, &mut ledger.changes);
+        } else {
+            out.append(&ledger.changes);
+        }
+        ledger.changes.clear();
+        self.ledger = Some(ledger);
+    }
+}
+
+/// The key that a part's key names, behind its kind: the reader stands behind it.
+fn read_key(reader: &mut Reader<'_>) -> Result<(u64, Key), Damaged> {
+    let hash = reader.fixed()?;
+    let dimension = reader.fixed()?;
+    Ok((dimension, Key::from_parts(hash, reader.blob()?)))
+}

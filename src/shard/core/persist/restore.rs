@@ -1,0 +1,178 @@
+//! Parts become state again.
+//!
+//! Parts come in key order, so a key's timeline (`22`) comes after its rules (`20`); windows, measures and deadlines follow
+//! once all parts are there ([`TaskState::restored`]). What the present plan does not know (a rule that was changed or
+//! removed) is left out, and its parts are buried with the next epoch.
+
+use smallvec::SmallVec;
+
+use super::names::Names;
+use super::{dedup, kind, order, read_key, rule, suppression, timeline};
+use crate::event::{Key, RuleIndex, Timestamp};
+use crate::rules::plan::{Pattern, Plan};
+use crate::shard::core::Settings;
+use crate::shard::core::aggregate;
+use crate::shard::core::keys::KeyId;
+use crate::shard::core::matching::CLEAN;
+use crate::shard::core::sequence::SequenceState;
+use crate::shard::core::state::{KeyState, OfRule, RuleState};
+use crate::shard::core::task::{Shared, TaskState};
+use crate::store::codec::{Damaged, Reader};
+
+/// Takes one part of a task's state.
+pub(in super::super) fn restore_part(
+    state: &mut TaskState,
+    shared: &mut Shared,
+    partition: u16,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), Damaged> {
+    let Some(mut ledger) = state.ledger.take() else { return Ok(()) };
+    let mut reader = Reader::new(key);
+    let names = &shared.names;
+    let retention = shared.settings.retention;
+    let read = match reader.byte()? {
+        kind::DEDUP => dedup::read(&ledger, &mut reader, value, &mut state.dedup),
+        kind::ORDER => order::read(&mut ledger, names, &mut reader, value, state.watermark, &mut state.order),
+        kind::SUPPRESSION => suppression::read(&ledger, &mut reader, value, retention, &mut state.suppressed),
+        kind::KEY => restore_rule(state, shared, &mut reader, value).map(|known| {
+            if !known {
+                ledger.changes.delete(partition, key);
+            }
+        }),
+        kind::TIMELINE => restore_timeline(state, names, &mut reader, value).map(|known| {
+            if !known {
+                ledger.changes.delete(partition, key);
+            }
+        }),
+        other => Err(Damaged(format!("a part of kind {other:#04x}, which this program does not know"))),
+    };
+    state.ledger = Some(ledger);
+    read
+}
+
+/// The state of a key, begun if there is none; `None`: its dimension is not in the plan.
+fn key_state<'a>(state: &'a mut TaskState, names: &Names, (dimension, key): (u64, Key)) -> Option<&'a mut KeyState> {
+    let dimension = names.dimension_of(dimension)?;
+    let id = match state.keys.find(dimension, &key) {
+        Some(id) => id,
+        None => state.keys.insert(dimension, key, KeyState::default()),
+    };
+    state.keys.get_mut(id).map(|held| &mut held.state)
+}
+
+/// Whether the plan knows what the part belongs to.
+fn restore_rule(
+    state: &mut TaskState,
+    shared: &Shared,
+    reader: &mut Reader<'_>,
+    value: &[u8],
+) -> Result<bool, Damaged> {
+    let Shared { names, plan, .. } = shared;
+    let key = read_key(reader)?;
+    let tag = reader.byte()?;
+    let Some(index) = names.rule_of(reader.fixed()?) else { return Ok(false) };
+    let Some(rule) = plan.rules.get(index.0 as usize) else { return Ok(false) };
+    let Some(held) = key_state(state, names, key) else { return Ok(false) };
+    match tag {
+        rule::STATE => {
+            let restored = rule::read_state(names, plan, (index.0, rule), value)?;
+            let at = held.rules.partition_point(|other| other.rule < index);
+            held.rules.insert(at, OfRule { rule: index, changed: false, stored: true, state: restored });
+        }
+        rule::WAITING => {
+            let number = reader.raw(4)?.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+            let waiting = rule::read_waiting(names, number, value)?;
+            let (of_rule, _) = held.rule_or_begin(index, || RuleState::Sequence(Box::<SequenceState>::default()));
+            let RuleState::Sequence(sequence) = of_rule else {
+                return Err(Damaged(format!("a waiting match for rule {}, which is no sequence", rule.id)));
+            };
+            sequence.next_number = sequence.next_number.max(number + 1);
+            sequence.waiting.push_back(waiting);
+        }
+        other => return Err(Damaged(format!("a key's part of tag {other}"))),
+    }
+    Ok(true)
+}
+
+fn restore_timeline(
+    state: &mut TaskState,
+    names: &Names,
+    reader: &mut Reader<'_>,
+    value: &[u8],
+) -> Result<bool, Damaged> {
+    let key = read_key(reader)?;
+    let first = reader.fixed()?;
+    let Some(held) = key_state(state, names, key) else { return Ok(false) };
+    timeline::read(names, value, first, &mut held.timeline)?;
+    Ok(true)
+}
+
+impl TaskState {
+    /// All parts are there: windows, measures and deadlines follow from them.
+    pub(in super::super) fn restored(&mut self, shared: &mut Shared) {
+        // What was put back is in the store already.
+        drop(self.order.take_fresh());
+        if let Some(newest) = self.order.newest() {
+            self.newest = self.newest.max(newest);
+        }
+        let ids: Vec<KeyId> = self.keys.ids().collect();
+        for id in ids {
+            let Some(held) = self.keys.get_mut(id) else { continue };
+            let mut state = std::mem::take(&mut held.state);
+            let mut deadlines: SmallVec<[(Timestamp, RuleIndex); 4]> = SmallVec::new();
+            self.pending += revive(&mut state, &shared.plan, &shared.settings, |at, rule| deadlines.push((at, rule)));
+            self.held += state.timeline.len();
+            if state.is_empty() {
+                self.put_back(id, state, shared);
+                continue;
+            }
+            if let Some(held) = self.keys.get_mut(id) {
+                held.state = state;
+            }
+            self.deadlines.extend(deadlines);
+            self.set_deadlines(Some(id));
+        }
+    }
+}
+
+/// Fills a key's windows and says its deadlines. Returns the number of matches begun and not decided.
+fn revive(
+    state: &mut KeyState,
+    plan: &Plan,
+    settings: &Settings,
+    mut deadline: impl FnMut(Timestamp, RuleIndex),
+) -> usize {
+    let KeyState { timeline, rules, armed, .. } = state;
+    let (mut pending, mut expires) = (0, Timestamp::MAX);
+    for held in rules.iter_mut() {
+        match (&mut held.state, plan.rules.get(held.rule.0 as usize).map(|rule| &rule.pattern)) {
+            (RuleState::Sequence(sequence), _) => {
+                sequence.waiting.make_contiguous().sort_by_key(|waiting| (waiting.deadline, waiting.number));
+                sequence.waiting.iter().for_each(|waiting| deadline(waiting.deadline, held.rule));
+                pending += sequence.matches();
+                expires = expires.min(sequence.expires());
+            }
+            (RuleState::Sliding(sliding), Some(Pattern::Aggregate(aggregate))) => {
+                let rule = aggregate::Rule { plan, index: held.rule.0, aggregate };
+                timeline.skip_to(sliding.since);
+                sliding.refill(rule, timeline);
+                expires = expires.min(sliding.expires(rule, settings.retention));
+            }
+            (RuleState::Tumbling(tumbling), Some(Pattern::Aggregate(aggregate))) => {
+                let rule = aggregate::Rule { plan, index: held.rule.0, aggregate };
+                timeline.skip_to(tumbling.since);
+                tumbling.refill(rule, timeline);
+                deadline(tumbling.deadline(rule), held.rule);
+            }
+            _ => {}
+        }
+    }
+    // What no window took in is let go.
+    timeline.positions().for_each(|position| timeline.release_restored(position));
+    *armed = (expires != Timestamp::MAX).then_some(expires);
+    if let Some(at) = *armed {
+        deadline(at, CLEAN);
+    }
+    pending
+}
