@@ -5,11 +5,15 @@
 //! taken meanwhile, so a slow committer slows the sources and blocks nobody.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Output};
+use super::core::{Core, Cut, Output};
+use super::restore::restore;
 use crate::event::{Mark, Report, Task, Timestamp, ToShard};
+use crate::fault;
 use crate::ring::{Bell, Consumer, Producer, Step};
+use crate::store::Store;
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
@@ -38,9 +42,22 @@ struct TaskClock {
     reached: Timestamp,
 }
 
+/// Where a shard finds its state.
+pub struct ShardState {
+    /// On disk.
+    pub store: Arc<dyn Store>,
+    /// The changelog partitions of a task.
+    pub cut: Cut,
+    /// Tasks that are ours from the start, with the watermark at which each stood.
+    pub tasks: Vec<(Task, Timestamp)>,
+}
+
 /// A shard's thread.
 pub struct Worker {
     core: Core,
+    state: Option<ShardState>,
+    /// State could not be read: told, and nothing more is done.
+    failed: bool,
     lanes: Vec<Lane>,
     committer: Producer<Report>,
     held: VecDeque<Report>,
@@ -49,7 +66,6 @@ pub struct Worker {
     /// The newest barrier handed to the committer.
     barrier: u64,
     finished: bool,
-    moved: bool,
     bell: Bell,
     out: Output,
 }
@@ -58,6 +74,7 @@ impl Worker {
     /// A shard with one ring per source.
     pub fn new(
         core: Core,
+        state: Option<ShardState>,
         rings: Vec<Consumer<ToShard>>,
         committer: Producer<Report>,
         carriers: Carriers,
@@ -66,6 +83,8 @@ impl Worker {
         let lane = |ring| Lane { ring, barrier: 0, finished: false };
         Worker {
             core,
+            state,
+            failed: false,
             lanes: rings.into_iter().map(lane).collect(),
             committer,
             held: VecDeque::new(),
@@ -73,7 +92,6 @@ impl Worker {
             carriers,
             barrier: 0,
             finished: false,
-            moved: false,
             bell,
             out: Output::default(),
         }
@@ -93,6 +111,12 @@ impl Worker {
     /// One parcel from every ring and what follows from it; never waits. Done when every source is gone and its ring empty.
     pub fn step(&mut self) -> Step {
         if !self.retry() {
+            return Step::Idle;
+        }
+        if let Some(tasks) = self.state.as_mut().map(|state| std::mem::take(&mut state.tasks)) {
+            self.restore(&tasks);
+        }
+        if self.failed {
             return Step::Idle;
         }
         let taken = self.take();
@@ -144,12 +168,31 @@ impl Worker {
                     self.clocks.retain(|clock| !tasks.contains(&clock.task));
                     tasks.into_iter().for_each(|task| self.core.drop_task(task));
                 }
+                Some(Mark::Restore(tasks)) => self.restore(&tasks),
                 None => {}
             }
             parcel.clear();
             self.lanes[at].ring.recycle(parcel);
         }
         taken
+    }
+
+    /// Takes up the state of tasks: their watermarks stand where they stood, on every ring.
+    fn restore(&mut self, tasks: &[(Task, Timestamp)]) {
+        let Some(state) = &self.state else { return };
+        for &(task, watermark) in tasks {
+            self.clocks.retain(|clock| clock.task != task);
+            let by_lane = vec![watermark; self.lanes.len()];
+            self.clocks.push(TaskClock { task, by_lane, reached: watermark });
+            let read = restore(&mut self.core, &*state.store, task, watermark, state.cut.partitions_of(task));
+            if let Err(error) = read {
+                self.failed = true;
+                return self.send(Report { failed: Some(error.message), ..Report::default() });
+            }
+        }
+        if !tasks.is_empty() {
+            fault::point("recovery.restored");
+        }
     }
 
     fn see(&mut self, lane: usize, task: Task, watermark: Timestamp) {
@@ -172,7 +215,6 @@ impl Worker {
             let Some(reached) = reached else { continue };
             if reached > clock.reached {
                 clock.reached = reached;
-                self.moved = true;
                 self.core.advance(clock.task, reached, &mut self.out);
             }
         }
@@ -210,7 +252,8 @@ impl Worker {
         };
         if barrier.is_some() {
             report.counts = std::mem::take(&mut self.out.counts);
-            report.moved = std::mem::take(&mut self.moved);
+            self.core.store(&mut report.changes);
+            fault::point("shard.persist");
         }
         self.send(report);
     }

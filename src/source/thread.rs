@@ -29,8 +29,8 @@ const PROBE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the pipeline tells a source.
 pub enum Command {
-    /// Read these partitions.
-    Assign(Vec<Reader>),
+    /// Read these partitions; the tasks, restored at these watermarks, are new here.
+    Assign(Vec<Reader>, Vec<(Task, Timestamp)>),
     /// Stop reading these, then answer on the channel.
     Release(Vec<TopicPartition>, Sender<()>),
     /// Forget these; their epochs are committed. The tasks have no partition here any more.
@@ -173,7 +173,11 @@ impl Source {
     fn take_commands(&mut self) {
         while let Ok(command) = self.parts.commands.try_recv() {
             match command {
-                Command::Assign(readers) => {
+                Command::Assign(readers, tasks) => {
+                    if !tasks.is_empty() {
+                        tasks.iter().for_each(|(task, at)| self.parts.outgoing.restore(*task, *at));
+                        self.parts.outgoing.mark(&Mark::Restore(tasks));
+                    }
                     for mut reader in readers {
                         reader.floor = self.parts.outgoing.announced(reader.task());
                         if let Some(queue) = &mut reader.queue {
@@ -288,6 +292,7 @@ impl Source {
         });
         reader.queue = Some(queue);
         if records > 0 {
+            reader.was_idle = false;
             reader.last_record = now;
             reader.probe_asked = None;
             if std::mem::take(&mut reader.dated) {
@@ -321,10 +326,11 @@ impl Source {
         for reader in &mut self.readers {
             let Some(timeout) = self.parts.processor.streams[reader.stream].stream.idle_timeout else { continue };
             let busy = reader.finished || reader.released || reader.held_since.is_some() || reader.clock.is_idle();
-            if busy || now - reader.last_dated < timeout.to_std() {
+            let waits = if reader.was_idle { Duration::ZERO } else { timeout.to_std() };
+            if busy || now - reader.last_dated < waits {
                 continue;
             }
-            if now - reader.last_record < timeout.to_std() {
+            if now - reader.last_record < waits {
                 // Records come, and none has an event time: its clock has nothing to say and must not stop the others.
                 let (topic, partition) = (&reader.partition.topic, reader.partition.partition);
                 tracing::warn!(
@@ -404,13 +410,14 @@ impl Source {
                 if reader.released && std::mem::replace(&mut reader.parted, true) {
                     return None;
                 }
-                let topic = reader.topic;
                 let bytes = std::mem::take(&mut reader.bytes);
-                let partition = reader.partition.partition;
-                reader.next.map(|offset| ReadPosition { next: Origin { topic, partition, offset }, bytes })
+                let (topic, partition) = (reader.topic, reader.partition.partition);
+                let (task, clock) = (reader.task(), reader.clock_state());
+                reader.next.map(|offset| ReadPosition { next: Origin { topic, partition, offset }, bytes, task, clock })
             });
             let report = Report {
                 positions: positions.collect(),
+                announced: self.parts.outgoing.all_announced().to_vec(),
                 counts: std::mem::take(&mut self.parts.processor.counts),
                 barrier: Some(self.barrier),
                 ..Report::default()

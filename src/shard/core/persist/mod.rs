@@ -71,6 +71,16 @@ impl Cut {
     }
 }
 
+impl Cut {
+    /// All changelog partitions of a task.
+    pub fn partitions_of(self, task: Task) -> std::ops::Range<u16> {
+        match self {
+            Cut::ByHash(partitions) => 0..partitions,
+            Cut::ByTask => task as u16..task as u16 + 1,
+        }
+    }
+}
+
 /// How a core's state is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Durable {
