@@ -13,9 +13,9 @@ pub enum ErrorKind {
     TopicMissing,
     /// A record is larger than the topic takes.
     TooLarge,
-    /// Another producer or member took our place.
+    /// Another producer or member took our place. What it found of ours is for the committed offsets to say.
     Fenced,
-    /// The transaction must be aborted; the next one may succeed.
+    /// Nothing was committed: the transaction must be aborted, and the work can be done again.
     Abortable,
     /// The outcome of a commit is unknown.
     Uncertain,

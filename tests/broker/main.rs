@@ -6,6 +6,10 @@ mod support;
 /// A member as the pipeline would be one, with everything it saw kept.
 mod member;
 
+/// The topic that keeps state: made, measured, read back.
+mod changelog;
+/// Committed offsets: their metadata, and where to start without them.
+mod committed;
 /// Records through partition queues: order, stopping, pauses, ends.
 mod consume;
 /// Members coming and going, crashing, and being pushed out.

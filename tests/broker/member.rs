@@ -94,6 +94,9 @@ pub struct State {
     pub revoked: Vec<TopicPartition>,
     pub lost: Vec<TopicPartition>,
     pub on_revoke: Option<OnRevoke>,
+    /// Where to start without a committed offset, and what was asked for.
+    pub fallbacks: BTreeMap<TopicPartition, i64>,
+    pub asked: Vec<TopicPartition>,
 }
 
 struct Events(Arc<Mutex<State>>);
@@ -126,6 +129,12 @@ impl GroupEvents for Events {
             state.held.remove(partition);
         }
         state.lost.extend_from_slice(partitions);
+    }
+
+    fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {
+        let mut state = self.0.lock().expect("state");
+        state.asked.push(partition.clone());
+        state.fallbacks.get(partition).copied()
     }
 }
 

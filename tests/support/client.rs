@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -166,6 +166,15 @@ impl Kafka {
                 topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0)
             })
         });
+    }
+
+    /// A topic's settings, defaults included.
+    pub fn topic_settings(&self, name: &str) -> BTreeMap<String, String> {
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let wanted = [ResourceSpecifier::Topic(name)];
+        let answer = block_on(self.admin().describe_configs(&wanted, &options)).expect("describe configs");
+        let settings = answer.into_iter().next().expect("an answer").unwrap_or_else(|e| panic!("{name}: {e}"));
+        settings.entries.into_iter().map(|entry| (entry.name, entry.value.unwrap_or_default())).collect()
     }
 
     /// Deletes a topic.

@@ -140,6 +140,14 @@ impl Lookup {
         }
     }
 
+    fn leaderless(&self, what: &str, topic: &str, reason: &str, timeout: Duration) -> BrokerError {
+        match self.describe(topic, timeout) {
+            Ok(Some(_)) => classify::error(ErrorKind::Transient, &format!("{what} of topic {topic}"), reason),
+            Ok(None) => classify::by_code(&format!("{what} of topic {topic}"), RDKafkaErrorCode::UnknownTopic),
+            Err(error) => error,
+        }
+    }
+
     /// Only to empty it: this client is asked often and nobody else reads its events.
     fn drop_events(&self) {
         for _ in 0..EVENTS_KEPT {
@@ -226,7 +234,14 @@ impl Lookup {
         }
         let answer = native_ask::list_offsets(&self.client, &wanted, bound == Bound::StableEnd, timeout);
         self.drop_events();
-        let answer = answer.map_err(|(code, on)| classify::by_code(&format!("{what} ({on})"), code))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // No partition has a leader that anyone knows of: none at the moment, or there is no such topic.
+            Err((RDKafkaErrorCode::NoEnt, on)) => {
+                return Err(self.leaderless(what, &partitions[0].topic, &on, timeout));
+            }
+            Err((code, on)) => return Err(classify::by_code(&format!("{what} ({on})"), code)),
+        };
         let known: HashMap<(&str, i32), i64> = answer.iter().map(|(t, p, o)| ((t.as_str(), *p), *o)).collect();
         let ends = partitions.iter().map(|p| {
             known.get(&(&*p.topic, p.partition)).copied().ok_or_else(|| {

@@ -215,3 +215,24 @@ unsafe fn read_topic(event: *mut c::rd_kafka_event_t) -> Result<Described, Refus
         Ok(Described { id, partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX), led })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Offset;
+
+    use super::*;
+
+    #[test]
+    fn metadata_that_is_no_text_is_mended_and_what_is_missing_is_none() {
+        let mut list = TopicPartitionList::new();
+        let mut known = list.add_partition("t", 3);
+        known.set_offset(Offset::Offset(7)).expect("an offset");
+        known.set_metadata("ok!");
+        list.add_partition("t", 4);
+        // SAFETY: the first element has three bytes of metadata, and nobody else looks at the list.
+        unsafe { *(*(*list.ptr()).elems).metadata.cast::<u8>().add(2) = 0xff };
+        let read = read_committed(&list);
+        assert_eq!(read[0], ("t".into(), 3, Ok(Some((7, "ok\u{fffd}".into())))));
+        assert_eq!(read[1], ("t".into(), 4, Ok(None)));
+    }
+}

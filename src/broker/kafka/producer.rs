@@ -13,10 +13,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
+use super::START_TIMEOUT;
+use super::classify::{self, Failure, Stage, classify};
 use super::context::ClientLog;
 use super::handle::{self, KafkaHandle};
 use super::settings::{self, KafkaSettings};
-use super::{START_TIMEOUT, classify};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
 
 /// How long one end of a transaction may take: past the coordinator's own limit (`transaction.timeout.ms`, 10 s) waiting
@@ -119,7 +120,7 @@ fn connect(
     }
     retry(START_TIMEOUT, |left| producer.init_transactions(left)).map_err(|failed| {
         let what = format!("starting transactions as {}", settings.transactional_id());
-        let error = classify::transaction(&what, &failed);
+        let error = classify::by_error(&what, &failed);
         // A time-out says nothing; why the client cannot connect does.
         match producer.client().context().log.take_error() {
             Some((code, reason)) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Transient) => {
@@ -172,6 +173,10 @@ impl KafkaProducer {
         self.reports().refused.take()
     }
 
+    fn stage(&self) -> Stage {
+        if self.transaction == 0 { Stage::Outside } else { Stage::Open }
+    }
+
     /// What was written has been made to count.
     fn keep_ends(&mut self) {
         let mut written = std::mem::take(&mut self.reports().written);
@@ -185,11 +190,7 @@ impl KafkaProducer {
             Some((topic, code)) => {
                 self.tainted = true;
                 // Dead letters of one record may be large; which topic refused it is what a person needs.
-                let kind = match classify::kind(code) {
-                    // The batch is lost with its transaction, not the producer.
-                    ErrorKind::Transient | ErrorKind::Unreachable => ErrorKind::Abortable,
-                    kind => kind,
-                };
+                let kind = classify(self.stage(), Failure::code(code));
                 Err(classify::error(kind, &format!("writing to topic {topic}"), &code.to_string()))
             }
         }
@@ -199,33 +200,16 @@ impl KafkaProducer {
         let what = format!("committing a transaction of {}", self.name);
         let flushed = self.producer.flush(TRANSACTION_TIMEOUT);
         self.check_refused()?;
-        // Nothing was committed yet, so every failure up to here costs the transaction and no more.
-        flushed
-            .map_err(|e| classify::error(ErrorKind::Abortable, &what, &format!("records not acknowledged ({e})")))?;
+        flushed.map_err(|e| classify::at(Stage::Open, &format!("{what}: records not acknowledged"), &e))?;
         if !positions.is_empty() {
             let offsets = handle::offsets(positions)?;
             // Taken immediately before: an older generation would be refused, a newer one would be a lie.
             let member = group.metadata(positions)?;
             let send = |left| self.producer.send_offsets_to_transaction(&offsets, &member, left);
-            retry(TRANSACTION_TIMEOUT, send).map_err(|failed| abortable(classify::transaction(&what, &failed)))?;
+            retry(TRANSACTION_TIMEOUT, send).map_err(|failed| classify::at(Stage::Open, &what, &failed))?;
         }
-        retry(TRANSACTION_TIMEOUT, |left| self.producer.commit_transaction(left)).map_err(|failed| {
-            let error = classify::transaction(&what, &failed);
-            match error.kind {
-                // Refused for certain, or the place is another's, who decides.
-                ErrorKind::Abortable | ErrorKind::Fenced => error,
-                // The request may have arrived.
-                _ => classify::error(ErrorKind::Uncertain, &what, &failed.to_string()),
-            }
-        })
-    }
-}
-
-/// A transaction that failed before its commit was asked for can be aborted, unless the producer itself is finished.
-fn abortable(error: BrokerError) -> BrokerError {
-    match error.kind {
-        ErrorKind::Transient | ErrorKind::Unreachable => BrokerError::new(ErrorKind::Abortable, error.message),
-        _ => error,
+        retry(TRANSACTION_TIMEOUT, |left| self.producer.commit_transaction(left))
+            .map_err(|failed| classify::at(Stage::Commit, &what, &failed))
     }
 }
 
@@ -249,7 +233,8 @@ impl Producer for KafkaProducer {
         self.transaction += 1;
         *self.reports() = Reports { transaction: self.transaction, ..Reports::default() };
         let begun = self.producer.begin_transaction();
-        begun.map_err(|e| self.note(classify::transaction(&format!("beginning a transaction of {}", self.name), &e)))
+        begun
+            .map_err(|e| self.note(classify::at(Stage::Open, &format!("beginning a transaction of {}", self.name), &e)))
     }
 
     fn send(&mut self, record: OutRecord) -> Result<(), BrokerError> {
@@ -275,12 +260,10 @@ impl Producer for KafkaProducer {
                 }
                 Err((failed, _)) => {
                     let what = format!("writing {} bytes to topic {}", record.bytes(), record.topic);
-                    // A transaction that has already failed takes no more records; that is no fault of this one.
-                    let error = match failed.rdkafka_error_code() {
-                        Some(RDKafkaErrorCode::InvalidTransactionalState) => {
-                            classify::error(ErrorKind::Abortable, &what, &failed.to_string())
-                        }
-                        _ => classify::by_error(&what, &failed),
+                    // A client that is finished says only that it is; why, it says when asked.
+                    let error = match self.producer.client().fatal_error() {
+                        Some((code, reason)) => classify::error(classify::kind(code), &what, &reason),
+                        None => classify::at(self.stage(), &what, &failed),
                     };
                     return Err(self.note(error));
                 }
@@ -303,7 +286,7 @@ impl Producer for KafkaProducer {
         self.ends.clear();
         let aborted = retry(TRANSACTION_TIMEOUT, |left| self.producer.abort_transaction(left));
         let what = format!("aborting a transaction of {}", self.name);
-        aborted.map_err(|e| self.note(classify::transaction(&what, &e)))?;
+        aborted.map_err(|e| self.note(classify::at(Stage::Open, &what, &e)))?;
         // A refused record leaves a hole in its partition's sequence numbers, on which librdkafka fails the next
         // transaction too. A new client of the same name has no such past.
         let refused = self.take_refused().is_some();
