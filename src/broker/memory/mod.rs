@@ -189,6 +189,16 @@ impl MemoryBroker {
         all
     }
 
+    /// The offset of the next record of a partition, open transactions included; 0 for one that does not exist.
+    pub fn end(&self, topic: &str, partition: i32) -> i64 {
+        self.shared.partition(topic, partition).map_or(0, |partition| partition.high_watermark())
+    }
+
+    /// The offset of the newest record that a read_committed reader of the partition sees now.
+    pub fn last_visible(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.shared.partition(topic, partition).ok()?.last_visible()
+    }
+
     /// What the group has committed for a partition.
     pub fn committed(&self, application_id: &str, topic: &str, partition: i32) -> Option<CommittedOffset> {
         let partition = TopicPartition { topic: topic.into(), partition };

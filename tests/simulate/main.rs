@@ -1,0 +1,99 @@
+//! The whole pipeline under a seeded scheduler: sources, shards, committer, group, broker, producers, clocks and faults on
+//! one thread, in an order that the seed draws. The same seed gives the same bytes.
+//!
+//! `make simulate SEEDS=10000` runs that many seeds, `make simulate SEED=7` one of them, and `make simulate-bugs` shows that
+//! each planted bug is found. What is compared is INV-ONCE: the committed output is that of one uninterrupted run.
+
+/// What came out against what must.
+mod check;
+/// What goes wrong, and when.
+mod faults;
+/// What producers write.
+mod input;
+/// One process.
+mod instance;
+/// What must come out.
+mod oracle;
+/// Panics as findings.
+mod quiet;
+/// Numbers from a seed.
+mod random;
+/// The rules that are played with.
+mod rules;
+/// A scenario from the first step to the verdict.
+mod run;
+/// What a seed stands for.
+mod scenario;
+/// The pipeline as configured.
+mod setup;
+/// Smaller scenarios that fail alike.
+mod shrink;
+/// The scheduler.
+mod world;
+/// The producers.
+mod writer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faults::Faults;
+use scenario::Scenario;
+
+/// Seeds of an ordinary test run.
+const SEEDS: u64 = 200;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+/// The kinds of faults that may come; `FAULTS=restarts,clock` sets them.
+fn allowed() -> Faults {
+    let Ok(text) = std::env::var("FAULTS") else { return Faults::CLOCK };
+    let named = |kind: &str| text.split(',').any(|word| word == kind);
+    Faults { restarts: named("restarts"), clock: named("clock") }
+}
+
+/// Runs seeds on all cores; the first that fails, shrunk.
+fn first_failure(seeds: std::ops::Range<u64>, faults: Faults) -> Option<String> {
+    let (next, found) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || seed > found.load(Ordering::Relaxed) {
+                return;
+            }
+            if run::play(&Scenario::of(seed, faults), None).is_err() {
+                found.fetch_min(seed, Ordering::Relaxed);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let seed = found.into_inner();
+    (seed != u64::MAX).then(|| shrink::report(&Scenario::of(seed, faults), None))
+}
+
+#[test]
+fn every_seed_comes_out_right() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    };
+    let (count, began) = (seeds.end - seeds.start, std::time::Instant::now());
+    if let Some(report) = first_failure(seeds, allowed()) {
+        panic!("{report}");
+    }
+    println!("{count} seeds, {:.0} a second", count as f64 / began.elapsed().as_secs_f64());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let mut found = 0;
+    for seed in 0..20 {
+        let play = || run::play(&Scenario::of(seed, allowed()), None);
+        let (first, second) = (play(), play());
+        assert_eq!(first, second, "seed {seed}");
+        found += first.map_or(0, |outcome| outcome.correlations);
+    }
+    assert!(found > 100, "simulations in which nothing is found show nothing: {found}");
+}

@@ -1,0 +1,85 @@
+//! A smaller scenario that fails alike: faults and inputs are taken away as long as it still fails.
+
+use throughline::fault::Bug;
+
+use crate::input::{Act, disputed};
+use crate::run::play;
+use crate::scenario::Scenario;
+
+/// Plays that shrinking may take.
+const PLAYS_MAX: usize = 400;
+
+/// The first line of a failure without numbers: what makes two failures alike.
+fn kind(failure: &str) -> String {
+    let line = failure.lines().next().unwrap_or_default();
+    line.split(':').take(2).collect::<String>().chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The smallest failing scenario that greedy removal finds, and its failure.
+fn shrink(scenario: &Scenario, failure: String, bug: Option<Bug>) -> (Scenario, String) {
+    let (mut best, mut why, mut left) = (scenario.clone(), failure, PLAYS_MAX);
+    let kind_wanted = kind(&why);
+    let mut attempt = |best: &mut Scenario, smaller: Scenario, left: &mut usize| {
+        if *left == 0 || !disputed(&smaller.setup, &smaller.inputs).is_empty() {
+            return false;
+        }
+        *left -= 1;
+        match play(&smaller, bug) {
+            Err(failure) if kind(&failure) == kind_wanted => {
+                (*best, why) = (smaller, failure);
+                true
+            }
+            _ => false,
+        }
+    };
+    let mut at = 0;
+    while at < best.faults.len() {
+        let mut smaller = best.clone();
+        smaller.faults.remove(at);
+        at += usize::from(!attempt(&mut best, smaller, &mut left));
+    }
+    let mut chunk = (best.inputs.len() / 4).max(1);
+    loop {
+        let mut at = 0;
+        while at < best.inputs.len() {
+            let mut smaller = best.clone();
+            let upto = (at + chunk).min(best.inputs.len());
+            let kept = smaller.inputs.drain(at..upto).filter(|input| input.act == Act::Quiet).collect::<Vec<_>>();
+            if kept.len() == upto - at {
+                at += chunk;
+                continue;
+            }
+            smaller.inputs.splice(at..at, kept);
+            for fault in &mut smaller.faults {
+                fault.after_inputs = fault.after_inputs.min(smaller.inputs.len());
+            }
+            if !attempt(&mut best, smaller, &mut left) {
+                at += chunk;
+            }
+        }
+        if chunk == 1 || left == 0 {
+            return (best, why);
+        }
+        chunk /= 2;
+    }
+}
+
+/// A failing scenario for people: how to play it again, what it is, and how small it gets.
+pub fn report(scenario: &Scenario, bug: Option<Bug>) -> String {
+    let failure = match play(scenario, bug) {
+        Err(failure) => failure,
+        Ok(_) => return format!("seed {} failed once and then did not: it is not deterministic", scenario.seed),
+    };
+    let (small, why) = shrink(scenario, failure.clone(), bug);
+    let mut text =
+        format!("seed {seed} fails; play it again: make simulate SEED={seed}\n{failure}\n", seed = scenario.seed);
+    text.push_str(&format!(
+        "shrunk from {} inputs and {} faults: {why}\n",
+        scenario.inputs.len(),
+        scenario.faults.len()
+    ));
+    text.push_str(&format!("  {:?}\n", small.setup));
+    small.faults.iter().for_each(|fault| text.push_str(&format!("  {fault:?}\n")));
+    small.inputs.iter().for_each(|input| text.push_str(&format!("  {input:?}\n")));
+    text
+}
