@@ -1,6 +1,7 @@
 //! Finding tasks' state again, for the incarnation that starts and for partitions that come later.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,13 +113,15 @@ impl Recovery {
         if live(task) {
             return Ok(None);
         }
-        if !new.contains_key(&task) {
-            let of_task: Vec<TopicPartition> =
-                inputs.iter().filter(|input| input.partition == partition.partition).cloned().collect();
-            let record = self.task(&[task as u16], &of_task)?.unwrap_or_default();
-            new.insert(task, record);
-        }
-        Ok(new.get(&task).and_then(clock_of))
+        let record = match new.entry(task) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(vacant) => {
+                let of_task: Vec<TopicPartition> =
+                    inputs.iter().filter(|input| input.partition == partition.partition).cloned().collect();
+                vacant.insert(self.task(&[task as u16], &of_task)?.unwrap_or_default())
+            }
+        };
+        Ok(clock_of(record))
     }
 
     /// A task went to another instance.

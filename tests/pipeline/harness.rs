@@ -94,7 +94,10 @@ impl App {
     pub fn start(&self, instance: &str, arguments: &[&str]) -> Service {
         let config = self.write_config();
         let mut command = throughline();
-        command.arg("-c").arg(config).args(["--set", &format!("instance={instance}"), "run"]).args(arguments);
+        // Two instances on one machine have two state directories.
+        let state = format!("state.directory={}", self.path(&format!("state-{instance}")).display());
+        command.arg("-c").arg(config).args(["--set", &format!("instance={instance}"), "--set", &state, "run"]);
+        command.args(arguments);
         Service::spawn(command)
     }
 

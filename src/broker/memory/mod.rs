@@ -191,7 +191,7 @@ impl MemoryBroker {
 
     /// The offset of the next record of a partition, open transactions included; 0 for one that does not exist.
     pub fn end(&self, topic: &str, partition: i32) -> i64 {
-        self.shared.partition(topic, partition).map_or(0, |partition| partition.high_watermark())
+        self.shared.partition(topic, partition).map_or(0, |partition| partition.bounds().1)
     }
 
     /// The offset of the newest record that a read_committed reader of the partition sees now.
