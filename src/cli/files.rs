@@ -101,6 +101,7 @@ fn spec(plan: Plan, names: Vec<String>, input: &FileInput, time: TimeSource, bro
         epoch: Duration::from_millis(200),
         locality: Locality::Instance,
         state: None,
+        state_memory: None,
         dedup_window: if input.id.is_empty() { Span::ZERO } else { Span::MAX },
         retention: Span::MAX,
         placement: Placement { sources: vec![None], shards: vec![None], unpinned_because: None },

@@ -90,6 +90,7 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         epoch: settings.epoch.to_std(),
         locality,
         state: None,
+        state_memory: Some(settings.state.memory_bytes),
         dedup_window: settings.dedup_window,
         retention: settings.state.cold_ttl,
         placement,

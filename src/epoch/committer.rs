@@ -298,12 +298,14 @@ impl Committer {
             self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
             fault::point("epoch.committed");
             if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
-                state.store(&prepared, self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                state.store(number, &prepared, self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
                 fault::point("epoch.stored");
             }
             self.stored = std::mem::take(&mut epoch.positions);
             epoch.progress.epochs = 1;
             epoch.progress.last_commit = Some(self.parts.clock.wall());
+        } else if let Some(state) = &self.parts.state {
+            state.written(number);
         }
         self.parts.progress.lock().unwrap_or_else(PoisonError::into_inner).merge(epoch.progress);
         Ok(())

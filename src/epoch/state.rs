@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::assembly::Epoch;
 use super::changelog::Changelog;
@@ -48,6 +49,8 @@ pub struct StateParts {
     pub records: BTreeMap<u16, TaskRecord>,
     /// Records of tasks that came to us, and, with `None`, of tasks that went.
     pub restored: crossbeam_channel::Receiver<(u16, Option<TaskRecord>)>,
+    /// The newest epoch of this committer that the store has.
+    pub written: Arc<AtomicU64>,
     /// The store failed: it is left as it is, behind, and the changelog brings it level at the next start.
     pub broken: bool,
 }
@@ -128,7 +131,7 @@ impl StateParts {
 
     /// The epoch is committed: the store follows. A store that fails is not written any more by this committer; nothing is
     /// lost, the next start brings it level.
-    pub(super) fn store(&mut self, prepared: &Prepared, ends: Vec<(i32, i64)>, now_ms: i64) {
+    pub(super) fn store(&mut self, number: u64, prepared: &Prepared, ends: Vec<(i32, i64)>, now_ms: i64) {
         if self.broken {
             return;
         }
@@ -138,6 +141,14 @@ impl StateParts {
         if let Err(error) = self.store.write(&batch) {
             self.broken = true;
             tracing::error!(%error, "state can no longer be written to disk; going on from memory and the changelog, restart when the disk is well");
+        }
+        self.written(number);
+    }
+
+    /// Nothing of an epoch is to be written, or all of it is.
+    pub(super) fn written(&self, number: u64) {
+        if !self.broken {
+            self.written.store(number, Ordering::Release);
         }
     }
 }

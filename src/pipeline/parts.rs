@@ -1,6 +1,7 @@
 //! What an incarnation is made of, built and wired but not running: threads run it, or one thread steps it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -19,6 +20,7 @@ use crate::limits::RING_BATCHES;
 use crate::ring::{BarrierLine, Bell, Consumer, Producer, ring};
 use crate::rules::plan::Plan;
 use crate::shard::core::{Core, Durable, Settings};
+use crate::shard::fetch::{Asked, Fetcher, Line};
 use crate::shard::worker::{Carriers, ShardState, Worker};
 use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
 use crate::source::outgoing::Outgoing;
@@ -86,6 +88,8 @@ pub(super) struct Parts {
     pub sources: Vec<SourceParts>,
     pub shards: Vec<ShardParts>,
     pub committer: CommitterParts,
+    /// Reads the disk for the shards.
+    pub fetcher: Option<Fetcher>,
     pub group: GroupParts,
     pub hand: Hand,
     /// For threads to tell of their own death.
@@ -146,6 +150,10 @@ impl Parts {
                 .collect(),
             shards: shards.map(|(index, (rings, reports))| wires.shard(spec, index, rings, reports)).collect(),
             committer: wires.committer(spec, control, ends),
+            fetcher: spec
+                .state
+                .as_ref()
+                .map(|home| Fetcher { store: Arc::clone(&home.store), requests: wires.fetches.1.clone() }),
             group: GroupParts {
                 membership,
                 group,
@@ -174,6 +182,10 @@ struct Wires {
     topics: TopicTable,
     recovery: Option<Recovery>,
     inputs: Arc<Vec<TopicPartition>>,
+    /// From shards to whoever reads the disk for them.
+    fetches: (Sender<Asked>, Receiver<Asked>),
+    /// The newest epoch of this incarnation that the store has.
+    written: Arc<AtomicU64>,
     phase: PhaseCell,
     board: Board,
     barriers: BarrierLine,
@@ -202,6 +214,8 @@ impl Wires {
             topics,
             recovery,
             inputs: Arc::new(inputs),
+            fetches: crossbeam_channel::unbounded(),
+            written: Arc::default(),
             phase: PhaseCell::default(),
             board: Board::default(),
             barriers: BarrierLine::default(),
@@ -213,6 +227,11 @@ impl Wires {
             orders: crossbeam_channel::unbounded(),
             notices: crossbeam_channel::unbounded(),
         }
+    }
+
+    fn line(&self) -> Line {
+        let (answer, answers) = crossbeam_channel::unbounded();
+        Line { requests: self.fetches.0.clone(), answer, answers }
     }
 
     fn membership(&self, spec: &Spec, control: &Control, streams: &Arc<Vec<Arc<Stream>>>, pump: Pump) -> Membership {
@@ -268,13 +287,19 @@ impl Wires {
             store: Arc::clone(&home.store),
             cut,
             tasks: recovery.instance().map(|_| (0, recovery.instance_watermark())).into_iter().collect(),
+            line: self.line(),
+            written: Arc::clone(&self.written),
         });
         ShardParts {
             plan: Arc::clone(&spec.plan),
             settings: Settings {
                 dedup_window: spec.dedup_window,
                 retention: spec.retention,
-                durable: state.as_ref().map(|_| Durable { cut, range }),
+                durable: state.as_ref().map(|_| Durable {
+                    cut,
+                    range,
+                    budget: spec.state_memory.map(|bytes| bytes / self.shards.len().max(1)),
+                }),
             },
             topics: self.topics.clone(),
             state,
@@ -299,6 +324,7 @@ impl Wires {
             },
             records: std::collections::BTreeMap::new(),
             restored: tasks,
+            written: Arc::clone(&self.written),
             broken: false,
         });
         let plan = Arc::clone(&spec.plan);

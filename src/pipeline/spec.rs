@@ -64,6 +64,8 @@ pub struct Spec {
     pub retention: Span,
     /// Where state is kept; `None`: in memory alone, as for files.
     pub state: Option<StateHome>,
+    /// Bytes of memory for state, all shards together; `None`: as much as it takes. Only with `state`: what does not fit lies there.
+    pub state_memory: Option<usize>,
     /// How many source and shard threads, and where each runs.
     pub placement: Placement,
     /// The machine to pin them on; `None`: no pinning.

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 
 use super::core::{Core, kind};
+use super::fetch::carry_out;
 use crate::event::{Task, Timestamp};
+use crate::store::codec::Reader;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
-/// Kinds in the order in which a task needs them; whether the hash comes first in their keys.
-const KINDS: [(u8, bool); 5] =
-    [(kind::DEDUP, false), (kind::SUPPRESSION, true), (kind::ORDER, false), (kind::KEY, true), (kind::TIMELINE, true)];
+/// Keys that are taken up before those that do not fit are let go: bounds memory while restoring.
+const KEYS_AT_ONCE: usize = 4096;
 
 /// What was taken up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,35 +30,92 @@ pub fn restore(
 ) -> Result<Restored, StoreError> {
     core.restore(task, watermark);
     let range = core.range();
-    let mut restored = Restored::default();
+    let mut restoring = Restoring { core, store, task, restored: Restored::default() };
     for partition in partitions {
-        for (kind, by_hash) in KINDS {
-            let mut from = vec![kind];
-            let mut to = vec![kind + 1];
-            if by_hash {
-                from.extend(range.first.to_be_bytes());
-                if let Some(behind) = range.last.checked_add(1) {
-                    to = vec![kind];
-                    to.extend(behind.to_be_bytes());
-                }
-            }
-            let mut damaged = None;
-            store.scan(partition, &from, &to, &mut |key, value| {
-                restored.parts += 1;
-                restored.bytes += (key.len() + value.len()) as u64;
-                match core.restore_part(task, partition, key, value) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(damage) => {
-                        damaged = Some(format!("part {key:02x?} of partition {partition} cannot be read: {damage}"));
-                        ControlFlow::Break(())
-                    }
-                }
-            })?;
-            if let Some(message) = damaged {
-                return Err(StoreError::new(StoreErrorKind::Corrupt, message));
+        for kind in [kind::DEDUP, kind::SUPPRESSION, kind::ORDER] {
+            restoring.scan(partition, &[kind], &[kind + 1], usize::MAX)?;
+            restoring.settle()?;
+        }
+        let mut from = range.first.to_be_bytes().to_vec();
+        let to = range.last.checked_add(1).map(|behind| behind.to_be_bytes().to_vec());
+        loop {
+            let last =
+                restoring.scan(partition, &name(kind::KEY, &from), &end(kind::KEY, to.as_deref()), KEYS_AT_ONCE)?;
+            // Up to and with the last key, or all that is left; also segments of keys that have no rule's state any more.
+            let until =
+                last.as_ref().map_or_else(|| end(kind::TIMELINE, to.as_deref()), |last| name(kind::TIMELINE, last));
+            restoring.scan(partition, &name(kind::TIMELINE, &from), &until, usize::MAX)?;
+            restoring.settle()?;
+            match last {
+                Some(last) => from = last,
+                None => break,
             }
         }
     }
+    let restored = restoring.restored;
     core.restored(task);
     Ok(restored)
+}
+
+fn name(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&[kind], rest].concat()
+}
+
+fn end(kind: u8, rest: Option<&[u8]>) -> Vec<u8> {
+    rest.map_or_else(|| vec![kind + 1], |rest| name(kind, rest))
+}
+
+struct Restoring<'a> {
+    core: &'a mut Core,
+    store: &'a dyn Store,
+    task: Task,
+    restored: Restored,
+}
+
+impl Restoring<'_> {
+    /// Takes up a range of parts, `most` keys of it: then gives what lies behind the last one, without the kind.
+    fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut failed = None;
+        let (mut stem, mut keys, mut behind) = (Vec::new(), 0, None);
+        self.store.scan(partition, from, to, &mut |key, value| {
+            if most < usize::MAX && !(key.starts_with(&stem) && !stem.is_empty()) {
+                if keys == most {
+                    behind = Some(key.get(1..).unwrap_or_default().to_vec());
+                    return ControlFlow::Break(());
+                }
+                keys += 1;
+                stem = stem_of(key).unwrap_or(key).to_vec();
+            }
+            self.restored.parts += 1;
+            self.restored.bytes += (key.len() + value.len()) as u64;
+            match self.core.restore_part(self.task, partition, key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(damage) => {
+                    failed = Some(format!("part {key:02x?} of partition {partition} cannot be read: {damage}"));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        match failed {
+            Some(message) => Err(StoreError::new(StoreErrorKind::Corrupt, message)),
+            None => {
+                Ok(behind.map(|key| stem_of(&name(kind::KEY, &key)).map_or(key.clone(), |stem| stem[1..].to_vec())))
+            }
+        }
+    }
+
+    /// Lets go what does not fit.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        for request in self.core.restored_keys(self.task) {
+            carry_out(self.store, request)?;
+        }
+        Ok(())
+    }
+}
+
+/// The kind and the correlation key of a part's key, without what tells its parts apart.
+fn stem_of(key: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(key.get(17..)?);
+    reader.blob().ok()?;
+    key.get(..key.len() - reader.rest().len())
 }

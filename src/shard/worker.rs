@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::core::{Core, Cut, Output};
+use super::fetch::{Asked, Line};
 use super::restore::restore;
 use crate::event::{Mark, Report, Task, Timestamp, ToShard};
 use crate::fault;
@@ -17,6 +19,9 @@ use crate::store::Store;
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
+
+/// Signals and keys that may wait for the disk before nothing more is taken: a few MB.
+const OWED_MAX: usize = 1 << 14;
 
 /// Which rings carry a task's watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,10 @@ pub struct ShardState {
     pub cut: Cut,
     /// Tasks that are ours from the start, with the watermark at which each stood.
     pub tasks: Vec<(Task, Timestamp)>,
+    /// To whom reads the disk for us.
+    pub line: Line,
+    /// The newest epoch of this committer that the store has.
+    pub written: Arc<AtomicU64>,
 }
 
 /// A shard's thread.
@@ -65,6 +74,8 @@ pub struct Worker {
     carriers: Carriers,
     /// The newest barrier handed to the committer.
     barrier: u64,
+    /// The input ended, and the core was told.
+    finishing: bool,
     finished: bool,
     bell: Bell,
     out: Output,
@@ -91,6 +102,7 @@ impl Worker {
             clocks: Vec::new(),
             carriers,
             barrier: 0,
+            finishing: false,
             finished: false,
             bell,
             out: Output::default(),
@@ -119,11 +131,14 @@ impl Worker {
         if self.failed {
             return Step::Idle;
         }
-        let taken = self.take();
+        let answered = self.take_answers();
+        let taken = self.take() + answered;
+        self.ask();
         self.advance();
         self.finish_if_due();
         self.ship(None);
         self.close_epoch();
+        self.ask();
         if taken > 0 {
             Step::Busy
         } else if self.lanes.iter().all(|lane| lane.ring.is_closed() && lane.ring.is_empty()) {
@@ -136,14 +151,21 @@ impl Worker {
     /// Sleeps until there may be something to do.
     fn rest(&self, stop: &impl Fn() -> bool) {
         let ready = || {
-            let open = |lane: &Lane| lane.barrier == self.barrier && !lane.ring.is_empty();
-            stop() || if self.held.is_empty() { self.lanes.iter().any(open) } else { !self.committer.is_full() }
+            let free = self.core.owed() <= OWED_MAX;
+            let open = |lane: &Lane| free && lane.barrier == self.barrier && !lane.ring.is_empty();
+            let answered = self.state.as_ref().is_some_and(|state| !state.line.answers.is_empty());
+            stop()
+                || answered
+                || if self.held.is_empty() { self.lanes.iter().any(open) } else { !self.committer.is_full() }
         };
         self.bell.wait(ready, Some(REST));
     }
 
     /// Takes one parcel from every ring that is not ahead by a barrier.
     fn take(&mut self) -> usize {
+        if self.core.owed() > OWED_MAX {
+            return 0;
+        }
         let mut taken = 0;
         for at in 0..self.lanes.len() {
             let lane = &mut self.lanes[at];
@@ -173,6 +195,35 @@ impl Worker {
             }
             parcel.clear();
             self.lanes[at].ring.recycle(parcel);
+        }
+        taken
+    }
+
+    /// Asks for what the core wants of the store.
+    fn ask(&mut self) {
+        let Some(state) = &self.state else { return };
+        for request in self.core.take_requests() {
+            let asked = Asked { request, answer: state.line.answer.clone(), bell: self.bell.clone() };
+            // Without a fetcher the pipeline is stopping.
+            drop(state.line.requests.send(asked));
+        }
+    }
+
+    /// Takes what the store answered. Returns the number of answers.
+    fn take_answers(&mut self) -> usize {
+        let Some(state) = &self.state else { return 0 };
+        let mut taken = 0;
+        while let Ok(answer) = state.line.answers.try_recv() {
+            taken += 1;
+            let read = answer.map_err(|error| error.message);
+            let took = read.and_then(|reply| {
+                self.core.answer(reply, &mut self.out).map_err(|damage| format!("state cannot be read: {damage}"))
+            });
+            if let Err(message) = took {
+                self.failed = true;
+                self.send(Report { failed: Some(message), ..Report::default() });
+                return taken;
+            }
         }
         taken
     }
@@ -213,7 +264,8 @@ impl Worker {
                 Carriers::Modulo => clock.by_lane.get(clock.task as usize % lanes.max(1)).copied(),
             };
             let Some(reached) = reached else { continue };
-            if reached > clock.reached {
+            // A signal whose id is being looked up must not be passed by.
+            if reached > clock.reached && !self.core.looks_up() {
                 clock.reached = reached;
                 self.core.advance(clock.task, reached, &mut self.out);
             }
@@ -221,9 +273,17 @@ impl Worker {
     }
 
     fn finish_if_due(&mut self) {
-        if !self.finished && !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.finished) {
-            self.finished = true;
+        if self.finished || self.lanes.is_empty() || !self.lanes.iter().all(|lane| lane.finished) {
+            return;
+        }
+        if !self.finishing && !self.core.looks_up() {
+            self.finishing = true;
             self.core.finish(&mut self.out);
+            self.ask();
+        }
+        // What was evicted is decided too, as it comes back.
+        if self.finishing && !self.core.waits() {
+            self.finished = true;
             self.ship(None);
             self.send(Report { finished: true, ..Report::default() });
         }
@@ -232,9 +292,13 @@ impl Worker {
     /// Closes the epoch once its barrier has come on every ring.
     fn close_epoch(&mut self) {
         let next = self.barrier + 1;
-        if !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.barrier >= next) {
+        let aligned = !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.barrier >= next);
+        if aligned && !self.core.waits() {
             self.barrier = next;
             self.ship(Some(next));
+            if let Some(state) = &self.state {
+                self.core.evict(state.written.load(Ordering::Acquire));
+            }
         }
     }
 

@@ -34,6 +34,7 @@ use names::Used;
 use super::keys::KeyId;
 use super::state::{Gone, KeyState};
 use super::task::{Shared, TaskState};
+use super::tier::Stem;
 use crate::event::{Changes, DimensionId, HashRange, Key, Task, Timestamp};
 use crate::store::codec::{Damaged, Reader, Writer};
 use crate::timeline::Cut as Segment;
@@ -88,6 +89,8 @@ pub struct Durable {
     pub cut: Cut,
     /// What this shard owns.
     pub range: HashRange,
+    /// Bytes of memory for what may leave it; `None`: nothing leaves.
+    pub budget: Option<usize>,
 }
 
 /// What a task has to store with the next epoch.
@@ -140,6 +143,15 @@ impl Ledger {
         self.used.finish(names, &mut self.value);
         self.value.raw(self.body.bytes());
         self.body.clear();
+    }
+
+    /// Names a key in the store.
+    pub(super) fn stem(&self, dimension: u64, key: &Key) -> Stem {
+        let mut bytes = Writer::default();
+        bytes.fixed(key.hash());
+        bytes.fixed(dimension);
+        bytes.blob(key.bytes());
+        Stem { task: self.task, partition: self.partition(key.hash()), bytes: bytes.bytes().into() }
     }
 
     fn begin_key(&mut self, kind: u8, dimension: u64, key: &Key) {
@@ -206,12 +218,14 @@ impl Ledger {
 
 impl TaskState {
     /// Everything that changed since the last call, as parts.
-    pub(super) fn store(&mut self, shared: &mut Shared, out: &mut Changes) {
+    pub(super) fn store(&mut self, epoch: u32, shared: &mut Shared, out: &mut Changes) {
+        self.epoch = epoch;
         let Some(mut ledger) = self.ledger.take() else { return };
         let names = &mut shared.names;
         for id in std::mem::take(&mut ledger.noted) {
             let Some(held) = self.keys.get_mut(id) else { continue };
             held.noted = false;
+            held.stored_in = epoch;
             ledger.store_key(held.dimension, &held.key, &mut held.state, names);
         }
         dedup::store(&mut ledger, &mut self.dedup);
@@ -228,7 +242,7 @@ impl TaskState {
 }
 
 /// The key that a part's key names, behind its kind: the reader stands behind it.
-fn read_key(reader: &mut Reader<'_>) -> Result<(u64, Key), Damaged> {
+pub(super) fn read_key(reader: &mut Reader<'_>) -> Result<(u64, Key), Damaged> {
     let hash = reader.fixed()?;
     let dimension = reader.fixed()?;
     Ok((dimension, Key::from_parts(hash, reader.blob()?)))
