@@ -238,7 +238,9 @@ mod tests {
     const ABORT: (bool, bool) = (false, true);
 
     /// What happened, at which stage, the code, librdkafka's (fatal, requires abort), the reaction.
-    const TABLE: &[(&str, Stage, Code, (bool, bool), Reaction)] = &[
+    type Case = (&'static str, Stage, Code, (bool, bool), Reaction);
+
+    const TABLE: &[Case] = &[
         ("fenced by a newer producer while writing", Open, Code::InvalidProducerEpoch, FATAL, DropAll),
         (
             "fenced by a newer producer while writing, as a report says it",

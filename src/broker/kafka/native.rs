@@ -1,5 +1,5 @@
 //! The calls of librdkafka that the safe wrapper does not have: reading a partition's own queue by callback, waking a
-//! thread when it fills. With [`native_ask`](super::native_ask) the only `unsafe` of this
+//! thread when it fills, and waiting for acknowledgements. With [`native_ask`](super::native_ask) the only `unsafe` of this
 //! room.
 //!
 //! Rules kept here:
@@ -17,10 +17,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 
 use crate::broker::{Flow, HeaderVisitor, Headers, Record};
 use crate::ring::Bell;
@@ -95,6 +97,22 @@ impl<C: ConsumerContext> Drop for RawQueue<C> {
         }
         // SAFETY: made by `rd_kafka_queue_get_partition`, destroyed once, before the consumer.
         unsafe { c::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+/// Waits until every record given to `producer` is acknowledged or refused and that was reported, up to `timeout`.
+///
+/// The safe wrapper's own `flush` takes events itself in rounds of 100 ms and looks only after each whether it is done: a
+/// tenth of a second for every transaction. Here the producer's own thread takes them, and the last one ends the wait.
+pub(super) fn flush<C: ProducerContext + 'static>(
+    producer: &ThreadedProducer<C>,
+    timeout: Duration,
+) -> KafkaResult<()> {
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client lives as long as `producer`.
+    match unsafe { c::rd_kafka_flush(producer.client().native_ptr(), timeout_ms) } {
+        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::Flush(code.into())),
     }
 }
 

@@ -13,11 +13,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::START_TIMEOUT;
 use super::classify::{self, Failure, Stage, classify};
 use super::context::ClientLog;
 use super::handle::{self, KafkaHandle};
 use super::settings::{self, KafkaSettings};
+use super::{START_TIMEOUT, native};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
 
 /// How long one end of a transaction may take: past the coordinator's own limit (`transaction.timeout.ms`, 10 s) waiting
@@ -198,7 +198,7 @@ impl KafkaProducer {
 
     fn commit_within(&mut self, positions: &[Position], group: &KafkaHandle) -> Result<(), BrokerError> {
         let what = format!("committing a transaction of {}", self.name);
-        let flushed = self.producer.flush(TRANSACTION_TIMEOUT);
+        let flushed = native::flush(&self.producer, TRANSACTION_TIMEOUT);
         self.check_refused()?;
         flushed.map_err(|e| classify::at(Stage::Open, &format!("{what}: records not acknowledged"), &e))?;
         if !positions.is_empty() {
@@ -301,7 +301,7 @@ impl Producer for KafkaProducer {
 
     fn flush(&mut self, timeout: Duration) -> Result<(), BrokerError> {
         self.alive()?;
-        let flushed = self.producer.flush(timeout);
+        let flushed = native::flush(&self.producer, timeout);
         self.check_refused()?;
         flushed.map_err(|e| classify::by_error("waiting for acknowledgements", &e))?;
         // In a transaction only its commit makes them count.

@@ -1,6 +1,7 @@
 //! What must hold of the embedded broker for a simulated exactly-once test to mean something; each test names the
 //! behaviour of Kafka that it pins.
 
+mod changelog;
 mod groups;
 mod reading;
 mod transactions;
