@@ -259,6 +259,17 @@ fn without_disputed_copies(setup: &Setup, inputs: &mut Vec<Input>) {
     }
 }
 
+impl Act {
+    /// Whether a scenario without it means something else: silences, and the ticks that let all clocks follow.
+    pub fn is_needed(&self) -> bool {
+        match self {
+            Act::Quiet => true,
+            Act::Write { payload: Payload::Event { kind, key, .. }, .. } => *kind == 'z' && key.is_none(),
+            _ => false,
+        }
+    }
+}
+
 impl Payload {
     /// The bytes; `None`: a tombstone.
     pub fn bytes(&self) -> Option<Vec<u8>> {

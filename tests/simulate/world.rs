@@ -117,7 +117,7 @@ impl World {
             quiets: RefCell::default(),
             snapshots: RefCell::default(),
             steps: Cell::new(0),
-            writer: RefCell::new(Writer::new(&broker, &scenario.setup).expect("the broker takes producers")),
+            writer: RefCell::new(Writer::new(&broker).expect("the broker takes producers")),
             written: Cell::new(0),
             random: RefCell::new(Random::new(scenario.seed, 2)),
             actors: RefCell::default(),
