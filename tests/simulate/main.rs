@@ -50,7 +50,7 @@ fn number(variable: &str) -> Option<u64> {
 fn allowed() -> Faults {
     let Ok(text) = std::env::var("SIMULATE_FAULTS") else { return Faults::CLOCK };
     let named = |kind: &str| text.split(',').any(|word| word == kind);
-    Faults { restarts: named("restarts"), clock: named("clock") }
+    Faults { restarts: named("restarts"), clock: named("clock"), disks: named("disks") }
 }
 
 /// Runs seeds on all cores; the first that fails, shrunk.

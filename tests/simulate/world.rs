@@ -8,17 +8,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline::broker::Broker;
 use throughline::broker::memory::{Fault as BrokerFault, MemoryBroker};
 use throughline::event::{ManualClock, Timestamp};
 use throughline::fault::{Armed, Bug, Crash, POINTS, arm};
 use throughline::pipeline::stepped::{Part, Pump};
+use throughline::store::Store;
 
 use crate::faults::{Fault, What};
 use crate::input::{Act, Place};
-use crate::instance::{Did, Instance, Life, may_pass};
+use crate::instance::{Did, Disk, Instance, Life};
 use crate::random::Random;
 use crate::scenario::{BEGIN_MS, Scenario, TOPICS};
-use crate::setup::{APPLICATION, spec};
+use crate::setup::{APPLICATION, CHANGELOG, changelog_partitions, spec};
 use crate::writer::Writer;
 
 /// Steps without which the world must have come to its end: a pipeline that stands still is a failure (INV-LIVE).
@@ -107,6 +109,13 @@ impl World {
             broker.create_topic(topic, partitions);
         }
         crate::setup::OUTPUTS.iter().for_each(|topic| broker.create_topic(topic, 2));
+        let log = broker.client(APPLICATION, "setup").prepare_log(
+            CHANGELOG,
+            changelog_partitions(&scenario.setup).into(),
+            Duration::ZERO,
+        );
+        log.expect("the broker takes a changelog");
+        broker.set_log_patience(Duration::ZERO);
         let instance = |at: usize| {
             let name = format!("node-{at}");
             Instance::new(&name, spec(&scenario.setup, &broker, &name), &clock)
@@ -234,6 +243,7 @@ impl World {
         }
         if part == Part::Committer {
             self.see_committed();
+            self.see_disk(instance);
         }
     }
 
@@ -249,6 +259,22 @@ impl World {
                 ));
             }
             *seen = offset;
+        }
+    }
+
+    /// INV-BEHIND: nothing on a disk that is not committed in the changelog.
+    fn see_disk(&self, instance: &Instance) {
+        let disk = instance.disk.borrow();
+        for partition in 0..changelog_partitions(&self.scenario.setup) {
+            let applied = disk.applied(partition).ok().flatten().map_or(0, |applied| applied.position);
+            let stable = self.broker.stable_end(CHANGELOG, partition.into());
+            if applied > stable {
+                self.fail(format!(
+                    "INV-BEHIND: the disk of {} stands at {applied} of changelog partition {partition}, which is stable up \
+                     to {stable}",
+                    instance.name
+                ));
+            }
         }
     }
 
@@ -305,6 +331,17 @@ impl World {
             What::TransactionLost => self.broker.expire_transaction(APPLICATION, &instance.name),
             What::Leave { back_after } if instance.life.get() == Life::Up => instance.drain(back_after),
             What::WallStep { by_ms } => instance.step_wall(by_ms),
+            What::WritesFail { writes } => instance.fail_writes(writes),
+            What::DiskCopied => instance.copy_disk(),
+            What::DiskLost { back_after } | What::DiskStale { back_after } => {
+                let disk = if matches!(fault.what, What::DiskLost { .. }) { Disk::Empty } else { Disk::Copy };
+                instance.replace_disk(disk);
+                if instance.runs() {
+                    instance.die(now + back_after);
+                    self.snapshot();
+                }
+            }
+            What::Compaction => self.broker.compact(CHANGELOG),
             // It is down already.
             What::Crash { .. } | What::Leave { .. } => {}
         }
@@ -329,7 +366,7 @@ impl World {
                     instance.failures.set(0);
                     self.draw_weights();
                 }
-                Ok(Err(error)) if may_pass(error.kind) && instance.failures.get() < FAILURES_MAX => {
+                Ok(Err(error)) if instance.failures.get() < FAILURES_MAX && instance.is_mended(error.kind) => {
                     instance.failures.set(instance.failures.get() + 1);
                     instance.life.set(Life::Down(now + 20));
                 }

@@ -194,6 +194,11 @@ impl MemoryBroker {
         self.shared.partition(topic, partition).map_or(0, |partition| partition.bounds().1)
     }
 
+    /// Below this every transaction of a partition has ended; 0 for one that does not exist.
+    pub fn stable_end(&self, topic: &str, partition: i32) -> i64 {
+        self.shared.partition(topic, partition).map_or(0, |partition| partition.stable_end())
+    }
+
     /// The offset of the newest record that a read_committed reader of the partition sees now.
     pub fn last_visible(&self, topic: &str, partition: i32) -> Option<i64> {
         self.shared.partition(topic, partition).ok()?.last_visible()
