@@ -85,6 +85,10 @@ pub fn generate(setup: &Setup, one_shot: bool, random: &mut Random) -> Vec<Input
     let mut ids = 0;
     let mut now = 1_000;
     let mut known = Vec::new();
+    if setup.idle_ms.is_some() {
+        // A partition that is idle from its beginning has no clock of its own to say what is late.
+        push_ticks(setup, &mut inputs, &mut ids, now);
+    }
     for phase in 0..random.between(1, 3) {
         if phase > 0 {
             // Long enough for everything that expires in a run: windows, suppression, short dedup.

@@ -70,6 +70,9 @@ fn first_failure(seeds: std::ops::Range<u64>, faults: Faults) -> Option<String> 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let seed = found.into_inner();
+    if quiet::is_traced() && seed != u64::MAX {
+        return run::play(&Scenario::of(seed, faults), None).err();
+    }
     (seed != u64::MAX).then(|| shrink::report(&Scenario::of(seed, faults), None))
 }
 

@@ -158,6 +158,13 @@ impl World {
         Stage(arm(Box::new(hook), bug))
     }
 
+    /// Says what happens, where somebody wants to know (`SIMULATE_TRACE`, one seed).
+    fn say(&self, what: impl FnOnce() -> String) {
+        if crate::quiet::is_traced() {
+            println!("{:>6} {:>8} ms  {}", self.steps.get(), self.now_ms(), what());
+        }
+    }
+
     /// Records that the world cannot go on; the first reason counts.
     fn fail(&self, why: String) {
         self.failure.borrow_mut().get_or_insert(why);
@@ -220,15 +227,19 @@ impl World {
         if !instance.runs() || instance.frozen_until.get() > now {
             return;
         }
-        let above = self.current.replace(Some(at));
+        let (above, before) = (self.current.replace(Some(at)), instance.life.get());
         let (did, error) = instance.step(part, now);
         self.current.set(above);
+        if before != instance.life.get() {
+            self.say(|| format!("{}: {before:?} -> {:?} after {part:?}", instance.name, instance.life.get()));
+        }
         match did {
             Did::Ran => {}
             Did::Crashed => {
                 let mut traps = self.traps.borrow_mut();
                 let sprung = traps.iter().position(|trap| trap.left == 0);
                 let back_after = sprung.map_or(0, |trap| traps.swap_remove(trap).back_after);
+                self.say(|| format!("{} crashed in {part:?}", instance.name));
                 drop(traps);
                 if !matches!(instance.life.get(), Life::Dying(_)) {
                     instance.die(now.saturating_add(back_after));
@@ -252,6 +263,9 @@ impl World {
         let mut seen = self.committed.borrow_mut();
         for (seen, (topic, partition)) in seen.iter_mut().zip(&self.places) {
             let offset = self.committed_offset((*topic, *partition));
+            if offset != *seen {
+                self.say(|| format!("committed {}/{partition}: {offset}", TOPICS[*topic]));
+            }
             if offset < *seen {
                 self.fail(format!(
                     "INV-OWNER: the committed offset of {}/{partition} went back from {seen} to {offset}",
@@ -308,6 +322,7 @@ impl World {
 
     fn inject(&self, fault: &Fault, now: u64) {
         let Some(instance) = self.instances.get(fault.instance) else { return };
+        self.say(|| format!("fault {:?} hits {} ({:?})", fault.what, instance.name, instance.life.get()));
         let broker = |fault| self.broker.inject(APPLICATION, &instance.name, fault);
         match fault.what {
             What::Crash { back_after } if instance.runs() => {
@@ -361,6 +376,7 @@ impl World {
             let above = self.current.replace(Some(at));
             let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| instance.start(pump)));
             self.current.set(above);
+            self.say(|| format!("{} starts: {:?}", instance.name, started.as_ref().map(|s| s.as_ref().err())));
             match started {
                 Ok(Ok(())) => {
                     instance.failures.set(0);
@@ -436,6 +452,7 @@ impl World {
         if input.act == Act::Quiet {
             self.quiets.borrow_mut().push(self.ends());
         }
+        self.say(|| format!("{:?}", input.act));
         if let Err(error) = self.writer.borrow_mut().act(&input.act) {
             self.fail(format!("the producers failed: {error}"));
         }
