@@ -10,7 +10,7 @@ use super::spec::{Control, Locality};
 use super::state::Recovery;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
 use crate::epoch::{Notice, Order, TaskRecord};
-use crate::event::{Clock, PartitionClockState, Task, TopicTable};
+use crate::event::{Clock, PartitionClockState, Task, Timestamp, TopicTable};
 use crate::fault;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
@@ -159,7 +159,11 @@ impl Membership {
         for (line, readers) in self.sources.iter().zip(by_source) {
             if !readers.is_empty() {
                 let tasks: BTreeSet<Task> = readers.iter().map(Reader::task).collect();
-                let stood = |task: Task| Some((task, *restored.get(&task)?.watermarks.get(&task)?));
+                // A task without a watermark has state all the same: signals that wait for one, ids for dedup.
+                let stood = |task: Task| {
+                    let watermark = restored.get(&task)?.watermarks.get(&task).copied();
+                    Some((task, watermark.unwrap_or(Timestamp::MIN)))
+                };
                 let tasks = tasks.into_iter().filter_map(stood).collect();
                 drop(line.commands.send(Command::Assign(readers, tasks)));
                 line.bell.ring();
