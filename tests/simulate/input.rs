@@ -169,7 +169,7 @@ fn phase_of(setup: &Setup, random: &mut Random, ids: &mut u32, now: &mut i64, kn
 
 /// Any partition, or the one that owns the key.
 fn place_of(setup: &Setup, random: &mut Random, key: Option<u64>) -> Place {
-    let topic = random.below(2) as usize;
+    let topic = random.below(setup.topics().len() as u64) as usize;
     let count = setup.partitions[topic];
     let partition = match key {
         Some(key) if setup.by_partition => key as i32 % count,

@@ -106,8 +106,17 @@ fn census() {
     let mut kinds: std::collections::BTreeMap<String, (u64, u64, String)> = Default::default();
     let began = std::time::Instant::now();
     for seed in 0..number("SIMULATE_SEEDS").unwrap_or(SEEDS) {
-        if let Err(failure) = run::play(&Scenario::of(seed, allowed()), None) {
-            let entry = kinds.entry(shrink::kind(&failure)).or_insert((0, seed, failure));
+        let scenario = Scenario::of(seed, allowed());
+        if let Err(failure) = run::play(&scenario, None) {
+            let shape = &scenario.setup;
+            let kind = format!(
+                "{} {} idle {} {}",
+                shape.by_partition,
+                shape.instances,
+                shape.idle_ms.is_some(),
+                shrink::kind(&failure)
+            );
+            let entry = kinds.entry(kind).or_insert((0, seed, failure));
             entry.0 += 1;
         }
     }

@@ -12,7 +12,7 @@ use throughline::store::Store;
 use throughline::topology::Placement;
 
 use crate::rules;
-use crate::scenario::{Setup, TOPICS};
+use crate::scenario::Setup;
 
 /// `application_id`.
 pub const APPLICATION: &str = "simulated";
@@ -35,7 +35,7 @@ pub const RETENTION: Span = Span::from_secs(24 * 3600);
 /// The input.
 pub fn stream(setup: &Setup) -> Stream {
     Stream {
-        topics: TOPICS.map(str::to_owned).to_vec(),
+        topics: setup.topics().into_iter().map(str::to_owned).collect(),
         time: Some("ts".to_owned()),
         id: vec!["id".to_owned()],
         category: String::new(),

@@ -105,8 +105,11 @@ impl World {
     pub fn new(scenario: Scenario) -> Rc<World> {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(BEGIN_MS)));
         let broker = MemoryBroker::with_clock(Arc::<ManualClock>::clone(&clock));
-        for (topic, partitions) in TOPICS.iter().zip(scenario.setup.partitions) {
+        for (topic, partitions) in scenario.setup.topics().into_iter().zip(scenario.setup.partitions) {
             broker.create_topic(topic, partitions);
+        }
+        if scenario.setup.topics().len() > 1 && scenario.setup.by_partition {
+            broker.assign_by_range(APPLICATION);
         }
         crate::setup::OUTPUTS.iter().for_each(|topic| broker.create_topic(topic, 2));
         let log = broker.client(APPLICATION, "setup").prepare_log(

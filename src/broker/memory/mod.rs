@@ -223,6 +223,11 @@ impl MemoryBroker {
         self.shared.lock().log_patience = patience;
     }
 
+    /// Lets a group assign by range, as it must where equal partition numbers of several topics belong together.
+    pub fn assign_by_range(&self, application_id: &str) {
+        self.shared.lock().groups.entry(application_id.to_owned()).or_default().assign_by_range();
+    }
+
     /// The instance that owns a partition of the group now, by name.
     pub fn owner(&self, application_id: &str, topic: &str, partition: i32) -> Option<String> {
         let partition = TopicPartition { topic: topic.into(), partition };
