@@ -82,6 +82,13 @@ pub(super) struct Membership {
     pub desk: Arc<Mutex<Desk>>,
 }
 
+impl Desk {
+    /// Whether a partition is being read with this very clock.
+    fn reads(&self, clock: &Arc<PartitionClock>) -> bool {
+        self.reading.iter().any(|(_, _, reading)| Arc::ptr_eq(reading, clock))
+    }
+}
+
 impl Membership {
     fn desk(&self) -> std::sync::MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
@@ -222,8 +229,10 @@ impl Membership {
                     probes.push(partition);
                     clocks.push(clock);
                 }
-                Request::Pause(partition) => group.pause(&[partition])?,
-                Request::Resume(partition) => self.desk().resume.push(partition),
+                Request::Pause(partition, clock) if self.desk().reads(&clock) => group.pause(&[partition])?,
+                Request::Resume(partition, clock) if self.desk().reads(&clock) => self.desk().resume.push(partition),
+                // Asked before the partition went and came again: its new reader knows of no pause and would never resume.
+                Request::Pause(..) | Request::Resume(..) => {}
                 Request::Failed(error) => return Err(error),
             }
         }
