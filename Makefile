@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test check bench
+.PHONY: help setup setup-build demo test check simulate bench
 
 # A toolchain that setup has just installed is not yet on the caller's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
@@ -32,6 +32,10 @@ check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 	cargo clippy --features faults --all-targets -- -D warnings
 	cargo test --features faults --lib --bins --test tidy
 	RUSTDOCFLAGS="-D warnings" cargo doc --features faults --no-deps
+
+simulate: setup-build ## The pipeline under a seeded scheduler: SEEDS=10000, or one of them: SEED=7
+	@SIMULATE_SEEDS=$(SEEDS) SIMULATE_SEED=$(SEED) \
+		cargo test --quiet --features faults --test simulate every_seed -- --nocapture
 
 bench: setup-build ## Criterion benches
 	cargo bench

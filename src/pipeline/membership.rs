@@ -10,7 +10,7 @@ use super::spec::{Control, Locality};
 use super::state::Recovery;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
 use crate::epoch::{Notice, Order, TaskRecord};
-use crate::event::{Clock, PartitionClockState, Task, TopicTable};
+use crate::event::{Clock, PartitionClockState, Task, Timestamp, TopicTable};
 use crate::fault;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
@@ -80,6 +80,13 @@ pub(super) struct Membership {
     pub pump: Pump,
     /// Starts empty.
     pub desk: Arc<Mutex<Desk>>,
+}
+
+impl Desk {
+    /// Whether a partition is being read with this very clock.
+    fn reads(&self, clock: &Arc<PartitionClock>) -> bool {
+        self.reading.iter().any(|(_, _, reading)| Arc::ptr_eq(reading, clock))
+    }
 }
 
 impl Membership {
@@ -159,7 +166,11 @@ impl Membership {
         for (line, readers) in self.sources.iter().zip(by_source) {
             if !readers.is_empty() {
                 let tasks: BTreeSet<Task> = readers.iter().map(Reader::task).collect();
-                let stood = |task: Task| Some((task, *restored.get(&task)?.watermarks.get(&task)?));
+                // A task without a watermark has state all the same: signals that wait for one, ids for dedup.
+                let stood = |task: Task| {
+                    let watermark = restored.get(&task)?.watermarks.get(&task).copied();
+                    Some((task, watermark.unwrap_or(Timestamp::MIN)))
+                };
                 let tasks = tasks.into_iter().filter_map(stood).collect();
                 drop(line.commands.send(Command::Assign(readers, tasks)));
                 line.bell.ring();
@@ -218,8 +229,10 @@ impl Membership {
                     probes.push(partition);
                     clocks.push(clock);
                 }
-                Request::Pause(partition) => group.pause(&[partition])?,
-                Request::Resume(partition) => self.desk().resume.push(partition),
+                Request::Pause(partition, clock) if self.desk().reads(&clock) => group.pause(&[partition])?,
+                Request::Resume(partition, clock) if self.desk().reads(&clock) => self.desk().resume.push(partition),
+                // Asked before the partition went and came again: its new reader knows of no pause and would never resume.
+                Request::Pause(..) | Request::Resume(..) => {}
                 Request::Failed(error) => return Err(error),
             }
         }

@@ -41,10 +41,10 @@ pub enum Command {
 pub enum Request {
     /// Is anything beyond our position? The answer goes to the clock.
     Probe(TopicPartition, Arc<PartitionClock>),
-    /// Stop fetching: the partition has been held for long.
-    Pause(TopicPartition),
+    /// Stop fetching: the partition, as read with this clock, has been held for long.
+    Pause(TopicPartition, Arc<PartitionClock>),
     /// Fetch again.
-    Resume(TopicPartition),
+    Resume(TopicPartition, Arc<PartitionClock>),
     /// A partition cannot be read.
     Failed(BrokerError),
 }
@@ -235,7 +235,7 @@ impl Source {
             }
             reader.held_since = None;
             if std::mem::take(&mut reader.paused) {
-                drop(self.parts.requests.send(Request::Resume(reader.partition.clone())));
+                drop(self.parts.requests.send(Request::Resume(reader.partition.clone(), Arc::clone(&reader.clock))));
             }
             read += self.read(at, now, limit, max_skew);
         }
@@ -317,7 +317,7 @@ impl Source {
         let since = *reader.held_since.get_or_insert(now);
         if !reader.paused && !reader.finished && !reader.released && now - since > PAUSE_AFTER.to_std() {
             reader.paused = true;
-            drop(requests.send(Request::Pause(reader.partition.clone())));
+            drop(requests.send(Request::Pause(reader.partition.clone(), Arc::clone(&reader.clock))));
         }
     }
 

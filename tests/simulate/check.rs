@@ -5,23 +5,18 @@ use std::sync::Arc;
 
 use throughline::broker::OutRecord;
 use throughline::broker::memory::MemoryBroker;
-use throughline::epoch::Progress;
+use throughline::epoch::{Progress, TaskRecord};
 use throughline::event::{OutcomeCounts, RawRecord};
 
 use crate::oracle::Expected;
-use crate::setup::OUTPUTS;
+use crate::setup::{CHANGELOG, OUTPUTS};
 use crate::world::Snapshot;
 
 /// A header whose value is the time of writing.
 const WRITTEN_AT: &str = "__throughline.errors.time";
 
 /// All checks on a finished run.
-pub fn all(
-    expected: &Expected,
-    broker: &MemoryBroker,
-    progress: &Progress,
-    snapshots: &[Snapshot],
-) -> Result<(), String> {
+pub fn all(expected: &Expected, broker: &MemoryBroker, snapshots: &[Snapshot]) -> Result<(), String> {
     let visible = |topic: usize| broker.records(OUTPUTS[topic], true).into_iter().map(|stored| stored.record);
     let wanted = expected.correlations.iter().map(|record| out_text(record, expected));
     let got = visible(0).map(|record| raw_text(&record, expected));
@@ -30,7 +25,7 @@ pub fn all(
     let got = visible(1).map(|record| raw_text(&record, expected));
     same("INV-ONCE: dead letters", wanted, got)?;
     commits(expected, snapshots)?;
-    counts(expected, progress)
+    counts(expected, broker)
 }
 
 /// As multisets.
@@ -65,7 +60,11 @@ fn commits(expected: &Expected, snapshots: &[Snapshot]) -> Result<(), String> {
 }
 
 /// INV-COUNT, by topic; in sum only, if it is a matter of chance in which topic the copy of an event is met first.
-fn counts(expected: &Expected, progress: &Progress) -> Result<(), String> {
+fn counts(expected: &Expected, broker: &MemoryBroker) -> Result<(), String> {
+    let mut progress = Progress::default();
+    for record in task_records(broker)?.into_values() {
+        progress.merge(record.progress);
+    }
     let by_topic = |counts: &BTreeMap<Arc<str>, OutcomeCounts>| -> BTreeMap<String, OutcomeCounts> {
         let apart = expected.copied.values().all(|one_topic| *one_topic);
         let mut sums: BTreeMap<String, OutcomeCounts> = BTreeMap::new();
@@ -78,6 +77,18 @@ fn counts(expected: &Expected, progress: &Progress) -> Result<(), String> {
     };
     let (wanted, got) = (by_topic(&expected.counts), by_topic(&progress.counts));
     if wanted == got { Ok(()) } else { Err(format!("INV-COUNT: {got:?} were counted, {wanted:?} is right")) }
+}
+
+/// The newest committed record of each task, by changelog partition.
+fn task_records(broker: &MemoryBroker) -> Result<BTreeMap<i32, TaskRecord>, String> {
+    let mut records = BTreeMap::new();
+    for stored in broker.records(CHANGELOG, true) {
+        if let (Some([1]), Some(value)) = (stored.record.key.as_deref(), stored.record.value.as_deref()) {
+            let record = TaskRecord::read(value).map_err(|damage| format!("a task record cannot be read: {damage}"))?;
+            records.insert(stored.partition, record);
+        }
+    }
+    Ok(records)
 }
 
 fn raw_text(record: &RawRecord, expected: &Expected) -> String {

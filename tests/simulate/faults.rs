@@ -58,6 +58,25 @@ pub enum What {
         /// Steps until it is started again.
         back_after: u64,
     },
+    /// The next writes of its store fail.
+    WritesFail {
+        /// How many.
+        writes: u64,
+    },
+    /// The process dies and its disk is lost.
+    DiskLost {
+        /// Steps until it is started again.
+        back_after: u64,
+    },
+    /// Its disk is copied, for [`What::DiskStale`].
+    DiskCopied,
+    /// The process dies and comes back with the copy of its disk.
+    DiskStale {
+        /// Steps until it is started again.
+        back_after: u64,
+    },
+    /// The broker compacts the changelog.
+    Compaction,
     /// The wall clock of the process jumps by so much.
     WallStep {
         /// Milliseconds, forward or back.
@@ -72,18 +91,20 @@ pub struct Faults {
     pub restarts: bool,
     /// Wall-clock steps.
     pub clock: bool,
+    /// Disks that fail, are lost, or are replaced by an old copy; the changelog compacted.
+    pub disks: bool,
 }
 
 impl Faults {
     /// Nothing but clocks that jump.
-    pub const CLOCK: Faults = Faults { restarts: false, clock: true };
+    pub const CLOCK: Faults = Faults { restarts: false, clock: true, disks: false };
 }
 
 /// Random faults for a scenario with so many inputs.
 pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Random) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for _ in 0..random.below(7) {
-        let what = match random.below(12) {
+    for _ in 0..random.below(9) {
+        let what = match random.below(17) {
             0 | 1 if allowed.restarts => What::Crash { back_after: pause(random) },
             2..=4 if allowed.restarts => What::CrashAt {
                 point: random.below(POINTS.len() as u64) as usize,
@@ -99,6 +120,11 @@ pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Rand
             10 | 11 if allowed.clock && setup.idle_ms.is_none() => {
                 What::WallStep { by_ms: random.between(-100_000, 100_000) }
             }
+            12 if allowed.disks => What::WritesFail { writes: random.pick(&[1, 3, u64::MAX / 2]) },
+            13 if allowed.disks => What::DiskLost { back_after: pause(random) },
+            14 if allowed.disks => What::DiskCopied,
+            15 if allowed.disks => What::DiskStale { back_after: pause(random) },
+            16 if allowed.disks => What::Compaction,
             _ => continue,
         };
         faults.push(Fault {

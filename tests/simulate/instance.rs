@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use throughline::broker::{BrokerError, ErrorKind};
-use throughline::epoch::{Notice, Progress};
+use throughline::epoch::Notice;
 use throughline::event::{Clock, ManualClock, Span, Timestamp};
 use throughline::fault::Crash;
 use throughline::pipeline::stepped::{Part, Pump, Stepped};
 use throughline::pipeline::{Control, Spec};
 use throughline::ring::Step;
+use throughline::store::StoreErrorKind;
+use throughline::store::memory::{Image, MemoryStore};
 
 /// A process's clock: the world's, with a wall clock that may be wrong.
 pub struct ProcessClock {
@@ -57,6 +59,17 @@ pub enum Did {
     Panicked(String),
 }
 
+/// What a process finds when it comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// Its disk.
+    Same,
+    /// An empty one.
+    Empty,
+    /// An old copy.
+    Copy,
+}
+
 /// One process.
 pub struct Instance {
     /// `instance` of its configuration.
@@ -73,6 +86,12 @@ pub struct Instance {
     pub spec: RefCell<Spec>,
     clock: Arc<ProcessClock>,
     control: RefCell<Control>,
+    /// Its disk; survives it.
+    pub disk: RefCell<Arc<MemoryStore>>,
+    /// An old copy of it.
+    copy: RefCell<Option<Image>>,
+    /// The disk that it finds at its next start; `None`: its own, with its faults.
+    next_disk: Cell<Option<Disk>>,
     stepped: RefCell<Option<Rc<Stepped>>>,
     /// Steps of its group on the stack.
     in_group: Cell<u32>,
@@ -90,6 +109,9 @@ impl Instance {
             spec: RefCell::new(spec),
             clock: Arc::new(ProcessClock { world: Arc::clone(world), wrong_by_ms: AtomicI64::new(0) }),
             control: RefCell::default(),
+            disk: RefCell::default(),
+            copy: RefCell::default(),
+            next_disk: Cell::new(None),
             stepped: RefCell::new(None),
             in_group: Cell::new(0),
         }
@@ -110,14 +132,12 @@ impl Instance {
         self.clock.wrong_by_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
-    /// What it says it has committed.
-    pub fn progress(&self) -> Progress {
-        self.control.borrow().progress()
-    }
-
     /// Starts an incarnation.
     pub fn start(&self, pump: Pump) -> Result<(), BrokerError> {
         let clock: Arc<dyn Clock> = Arc::<ProcessClock>::clone(&self.clock);
+        self.change_disk();
+        let disk: Arc<MemoryStore> = Arc::clone(&self.disk.borrow());
+        self.spec.borrow_mut().state = Some(crate::setup::state(disk));
         let stepped = Stepped::start(&self.spec.borrow(), &self.control.borrow(), clock, pump)?;
         self.stepped.replace(Some(Rc::new(stepped)));
         self.life.set(Life::Up);
@@ -139,6 +159,48 @@ impl Instance {
             drop(self.stepped.take());
             self.life.set(Life::Down(back_at));
         }
+    }
+
+    /// The next writes to its disk fail.
+    pub fn fail_writes(&self, writes: u64) {
+        let disk = self.disk.borrow();
+        disk.fail_writes(disk.writes()..disk.writes() + writes, StoreErrorKind::Io);
+    }
+
+    /// Its disk is copied.
+    pub fn copy_disk(&self) {
+        self.copy.replace(Some(self.disk.borrow().snapshot()));
+    }
+
+    /// The next start finds this disk, and it works.
+    pub fn replace_disk(&self, with: Disk) {
+        self.next_disk.set(Some(with));
+    }
+
+    fn change_disk(&self) {
+        let image = match self.next_disk.take() {
+            None => return,
+            Some(Disk::Same) => self.disk.borrow().snapshot(),
+            Some(Disk::Empty) => Image::default(),
+            Some(Disk::Copy) => self.copy.borrow().clone().unwrap_or_default(),
+        };
+        self.disk.replace(Arc::new(MemoryStore::from_snapshot(image)));
+    }
+
+    /// What whoever runs the process does about an error that ends it: a disk that failed is made to work, one that cannot
+    /// be read is set aside. `false`: such an error must not happen here.
+    pub fn is_mended(&self, kind: ErrorKind) -> bool {
+        match kind {
+            ErrorKind::File => self.replace_disk(Disk::Same),
+            ErrorKind::State => self.replace_disk(Disk::Empty),
+            ErrorKind::Authentication
+            | ErrorKind::Authorization
+            | ErrorKind::TopicMissing
+            | ErrorKind::TooLarge
+            | ErrorKind::Setting => return false,
+            _ => {}
+        }
+        true
     }
 
     /// Asks for a clean stop.
@@ -190,7 +252,7 @@ impl Instance {
                 }
                 Notice::Failed(error) => error,
             };
-            if !may_pass(failed.kind) {
+            if !self.is_mended(failed.kind) {
                 return Some(failed);
             }
             match self.life.get() {
@@ -206,19 +268,6 @@ impl Instance {
         }
         None
     }
-}
-
-/// As the pipeline judges it.
-pub fn may_pass(kind: ErrorKind) -> bool {
-    !matches!(
-        kind,
-        ErrorKind::Authentication
-            | ErrorKind::Authorization
-            | ErrorKind::TopicMissing
-            | ErrorKind::TooLarge
-            | ErrorKind::Setting
-            | ErrorKind::File
-    )
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> String {

@@ -46,11 +46,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// The kinds of faults that may come; `FAULTS=restarts,clock` sets them.
+/// The kinds of faults that may come; `SIMULATE_FAULTS=restarts,clock` sets them.
 fn allowed() -> Faults {
-    let Ok(text) = std::env::var("FAULTS") else { return Faults::CLOCK };
+    let Ok(text) = std::env::var("SIMULATE_FAULTS") else { return Faults::CLOCK };
     let named = |kind: &str| text.split(',').any(|word| word == kind);
-    Faults { restarts: named("restarts"), clock: named("clock") }
+    Faults { restarts: named("restarts"), clock: named("clock"), disks: named("disks") }
 }
 
 /// Runs seeds on all cores; the first that fails, shrunk.
@@ -70,14 +70,17 @@ fn first_failure(seeds: std::ops::Range<u64>, faults: Faults) -> Option<String> 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let seed = found.into_inner();
+    if quiet::is_traced() && seed != u64::MAX {
+        return run::play(&Scenario::of(seed, faults), None).err();
+    }
     (seed != u64::MAX).then(|| shrink::report(&Scenario::of(seed, faults), None))
 }
 
 #[test]
 fn every_seed_comes_out_right() {
-    let seeds = match number("SEED") {
+    let seeds = match number("SIMULATE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS),
+        None => 0..number("SIMULATE_SEEDS").unwrap_or(SEEDS),
     };
     let (count, began) = (seeds.end - seeds.start, std::time::Instant::now());
     if let Some(report) = first_failure(seeds, allowed()) {
@@ -96,4 +99,29 @@ fn the_same_seed_gives_the_same_bytes() {
         found += first.map_or(0, |outcome| outcome.correlations);
     }
     assert!(found > 100, "simulations in which nothing is found show nothing: {found}");
+}
+
+#[test]
+fn census() {
+    let mut kinds: std::collections::BTreeMap<String, (u64, u64, String)> = Default::default();
+    let began = std::time::Instant::now();
+    for seed in 0..number("SIMULATE_SEEDS").unwrap_or(SEEDS) {
+        let scenario = Scenario::of(seed, allowed());
+        if let Err(failure) = run::play(&scenario, None) {
+            let shape = &scenario.setup;
+            let kind = format!(
+                "{} {} idle {} {}",
+                shape.by_partition,
+                shape.instances,
+                shape.idle_ms.is_some(),
+                shrink::kind(&failure)
+            );
+            let entry = kinds.entry(kind).or_insert((0, seed, failure));
+            entry.0 += 1;
+        }
+    }
+    for (kind, (n, seed, failure)) in kinds {
+        println!("{n} {kind}\n   {seed}: {}", failure.chars().take(600).collect::<String>());
+    }
+    println!("{:?}", began.elapsed());
 }

@@ -101,7 +101,7 @@ impl<'a> Oracle<'a> {
         let fields = StreamFields { time: stream.time, id: stream.id, category: stream.category };
         let decoder = Decoder::new(&plan, &fields);
         let dedup_window = throughline::event::Span::from_millis(setup.dedup_ms);
-        let settings = Settings { dedup_window, retention: RETENTION };
+        let settings = Settings { dedup_window, retention: RETENTION, durable: None };
         Oracle {
             setup,
             event: decoder.new_event(),

@@ -5,7 +5,7 @@ use crate::input::Input;
 use crate::random::Random;
 use crate::rules::RULES;
 
-/// The input topics.
+/// Names of input topics.
 pub const TOPICS: [&str; 2] = ["in-a", "in-b"];
 
 /// The wall clock when a simulation begins, in milliseconds since the epoch.
@@ -22,7 +22,7 @@ pub struct Setup {
     pub sources: usize,
     /// Shard threads of each.
     pub shards: usize,
-    /// Partitions of each topic of [`TOPICS`].
+    /// Partitions of each topic of [`TOPICS`]; 0: without the second.
     pub partitions: [i32; 2],
     /// The stream's tolerance.
     pub out_of_orderness_ms: i64,
@@ -70,9 +70,11 @@ impl Scenario {
 impl Setup {
     fn random(random: &mut Random) -> Setup {
         let by_partition = random.one_in(3);
-        let partitions = match by_partition {
-            true => [random.between(1, 3) as i32; 2],
-            false => [random.between(1, 3) as i32, random.between(1, 2) as i32],
+        let first = random.between(1, 3) as i32;
+        let second = match (by_partition, random.one_in(2)) {
+            (true, true) => 0,
+            (true, false) => first,
+            (false, _) => random.between(1, 2) as i32,
         };
         let idle = random.one_in(3);
         let mut rules = 0;
@@ -84,7 +86,7 @@ impl Setup {
             instances: if by_partition { random.between(1, 2) as usize } else { 1 },
             sources: random.between(1, 3) as usize,
             shards: random.between(1, 3) as usize,
-            partitions,
+            partitions: [first, second],
             // With idle partitions an event counts as late if the clock went on before it was read; the tolerance is then far
             // above all delays of a simulation, so that what is late stays a function of the log.
             out_of_orderness_ms: if idle { 30_000 } else { random.pick(&[0, 500, 2_000, 5_000]) },
@@ -95,6 +97,11 @@ impl Setup {
             rules,
             epoch_ms: if idle { random.pick(&[5, 50]) } else { random.pick(&[5, 50, 200, 1_000]) },
         }
+    }
+
+    /// The input topics.
+    pub fn topics(&self) -> Vec<&'static str> {
+        TOPICS.into_iter().zip(self.partitions).filter(|(_, count)| *count > 0).map(|(topic, _)| topic).collect()
     }
 
     /// All partitions, as (index into [`TOPICS`], number).

@@ -4,20 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline::broker::memory::MemoryBroker;
-use throughline::epoch::Delivery;
+use throughline::epoch::{Delivery, StateHome};
 use throughline::event::{LatePolicy, Span};
-use throughline::pipeline::{Locality, Spec};
+use throughline::pipeline::{INSTANCE_CUT, Locality, Spec};
 use throughline::source::Stream;
+use throughline::store::Store;
 use throughline::topology::Placement;
 
 use crate::rules;
-use crate::scenario::{Setup, TOPICS};
+use crate::scenario::Setup;
 
 /// `application_id`.
 pub const APPLICATION: &str = "simulated";
 
 /// Correlations, dead letters.
 pub const OUTPUTS: [&str; 2] = ["correlations", "dead-letters"];
+
+/// The changelog of all instances.
+pub const CHANGELOG: &str = "simulated-changelog";
+
+/// How long the changelog keeps tombstones: no simulation takes so long.
+pub const TOMBSTONES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How far ahead of its record's timestamp an event may be.
 pub const MAX_FUTURE: Span = Span::from_secs(3600);
@@ -28,7 +35,7 @@ pub const RETENTION: Span = Span::from_secs(24 * 3600);
 /// The input.
 pub fn stream(setup: &Setup) -> Stream {
     Stream {
-        topics: TOPICS.map(str::to_owned).to_vec(),
+        topics: setup.topics().into_iter().map(str::to_owned).collect(),
         time: Some("ts".to_owned()),
         id: vec!["id".to_owned()],
         category: String::new(),
@@ -40,7 +47,17 @@ pub fn stream(setup: &Setup) -> Stream {
     }
 }
 
-/// What an instance runs.
+/// Changelog partitions.
+pub fn changelog_partitions(setup: &Setup) -> u16 {
+    if setup.by_partition { setup.partitions[0] as u16 } else { INSTANCE_CUT }
+}
+
+/// State on this disk.
+pub fn state(store: Arc<dyn Store>) -> StateHome {
+    StateHome { store, changelog: CHANGELOG.into(), tombstones_kept: TOMBSTONES_KEPT }
+}
+
+/// What an instance runs, without its disk.
 pub fn spec(setup: &Setup, broker: &MemoryBroker, instance: &str) -> Spec {
     Spec {
         plan: rules::plan(setup.rules),
@@ -55,6 +72,7 @@ pub fn spec(setup: &Setup, broker: &MemoryBroker, instance: &str) -> Spec {
         locality: if setup.by_partition { Locality::Partition } else { Locality::Instance },
         dedup_window: Span::from_millis(setup.dedup_ms),
         retention: RETENTION,
+        state: None,
         placement: Placement {
             sources: vec![None; setup.sources],
             shards: vec![None; setup.shards],

@@ -2,7 +2,7 @@
 
 use throughline::fault::Bug;
 
-use crate::input::{Act, disputed};
+use crate::input::disputed;
 use crate::run::play;
 use crate::scenario::Scenario;
 
@@ -10,9 +10,10 @@ use crate::scenario::Scenario;
 const PLAYS_MAX: usize = 400;
 
 /// The first line of a failure without numbers: what makes two failures alike.
-fn kind(failure: &str) -> String {
+pub fn kind(failure: &str) -> String {
     let line = failure.lines().next().unwrap_or_default();
-    line.split(':').take(2).collect::<String>().chars().filter(|c| !c.is_ascii_digit()).collect()
+    let upto = if line.starts_with("INV-") { 1 } else { 2 };
+    line.split(':').take(upto).collect::<String>().chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// The smallest failing scenario that greedy removal finds, and its failure.
@@ -44,7 +45,7 @@ fn shrink(scenario: &Scenario, failure: String, bug: Option<Bug>) -> (Scenario, 
         while at < best.inputs.len() {
             let mut smaller = best.clone();
             let upto = (at + chunk).min(best.inputs.len());
-            let kept = smaller.inputs.drain(at..upto).filter(|input| input.act == Act::Quiet).collect::<Vec<_>>();
+            let kept: Vec<_> = smaller.inputs.drain(at..upto).filter(|input| input.act.is_needed()).collect();
             if kept.len() == upto - at {
                 at += chunk;
                 continue;

@@ -8,17 +8,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline::broker::Broker;
 use throughline::broker::memory::{Fault as BrokerFault, MemoryBroker};
 use throughline::event::{ManualClock, Timestamp};
 use throughline::fault::{Armed, Bug, Crash, POINTS, arm};
 use throughline::pipeline::stepped::{Part, Pump};
+use throughline::store::Store;
 
 use crate::faults::{Fault, What};
 use crate::input::{Act, Place};
-use crate::instance::{Did, Instance, Life, may_pass};
+use crate::instance::{Did, Disk, Instance, Life};
 use crate::random::Random;
 use crate::scenario::{BEGIN_MS, Scenario, TOPICS};
-use crate::setup::{APPLICATION, spec};
+use crate::setup::{APPLICATION, CHANGELOG, changelog_partitions, spec};
 use crate::writer::Writer;
 
 /// Steps without which the world must have come to its end: a pipeline that stands still is a failure (INV-LIVE).
@@ -103,10 +105,20 @@ impl World {
     pub fn new(scenario: Scenario) -> Rc<World> {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(BEGIN_MS)));
         let broker = MemoryBroker::with_clock(Arc::<ManualClock>::clone(&clock));
-        for (topic, partitions) in TOPICS.iter().zip(scenario.setup.partitions) {
+        for (topic, partitions) in scenario.setup.topics().into_iter().zip(scenario.setup.partitions) {
             broker.create_topic(topic, partitions);
         }
+        if scenario.setup.topics().len() > 1 && scenario.setup.by_partition {
+            broker.assign_by_range(APPLICATION);
+        }
         crate::setup::OUTPUTS.iter().for_each(|topic| broker.create_topic(topic, 2));
+        let log = broker.client(APPLICATION, "setup").prepare_log(
+            CHANGELOG,
+            changelog_partitions(&scenario.setup).into(),
+            Duration::ZERO,
+        );
+        log.expect("the broker takes a changelog");
+        broker.set_log_patience(Duration::ZERO);
         let instance = |at: usize| {
             let name = format!("node-{at}");
             Instance::new(&name, spec(&scenario.setup, &broker, &name), &clock)
@@ -117,7 +129,7 @@ impl World {
             quiets: RefCell::default(),
             snapshots: RefCell::default(),
             steps: Cell::new(0),
-            writer: RefCell::new(Writer::new(&broker, &scenario.setup).expect("the broker takes producers")),
+            writer: RefCell::new(Writer::new(&broker).expect("the broker takes producers")),
             written: Cell::new(0),
             random: RefCell::new(Random::new(scenario.seed, 2)),
             actors: RefCell::default(),
@@ -147,6 +159,13 @@ impl World {
             })
         };
         Stage(arm(Box::new(hook), bug))
+    }
+
+    /// Says what happens, where somebody wants to know (`SIMULATE_TRACE`, one seed).
+    fn say(&self, what: impl FnOnce() -> String) {
+        if crate::quiet::is_traced() {
+            println!("{:>6} {:>8} ms  {}", self.steps.get(), self.now_ms(), what());
+        }
     }
 
     /// Records that the world cannot go on; the first reason counts.
@@ -211,15 +230,19 @@ impl World {
         if !instance.runs() || instance.frozen_until.get() > now {
             return;
         }
-        let above = self.current.replace(Some(at));
+        let (above, before) = (self.current.replace(Some(at)), instance.life.get());
         let (did, error) = instance.step(part, now);
         self.current.set(above);
+        if before != instance.life.get() {
+            self.say(|| format!("{}: {before:?} -> {:?} after {part:?}", instance.name, instance.life.get()));
+        }
         match did {
             Did::Ran => {}
             Did::Crashed => {
                 let mut traps = self.traps.borrow_mut();
                 let sprung = traps.iter().position(|trap| trap.left == 0);
                 let back_after = sprung.map_or(0, |trap| traps.swap_remove(trap).back_after);
+                self.say(|| format!("{} crashed in {part:?}", instance.name));
                 drop(traps);
                 if !matches!(instance.life.get(), Life::Dying(_)) {
                     instance.die(now.saturating_add(back_after));
@@ -234,6 +257,7 @@ impl World {
         }
         if part == Part::Committer {
             self.see_committed();
+            self.see_disk(instance);
         }
     }
 
@@ -242,6 +266,9 @@ impl World {
         let mut seen = self.committed.borrow_mut();
         for (seen, (topic, partition)) in seen.iter_mut().zip(&self.places) {
             let offset = self.committed_offset((*topic, *partition));
+            if offset != *seen {
+                self.say(|| format!("committed {}/{partition}: {offset}", TOPICS[*topic]));
+            }
             if offset < *seen {
                 self.fail(format!(
                     "INV-OWNER: the committed offset of {}/{partition} went back from {seen} to {offset}",
@@ -249,6 +276,22 @@ impl World {
                 ));
             }
             *seen = offset;
+        }
+    }
+
+    /// INV-BEHIND: nothing on a disk that is not committed in the changelog.
+    fn see_disk(&self, instance: &Instance) {
+        let disk = instance.disk.borrow();
+        for partition in 0..changelog_partitions(&self.scenario.setup) {
+            let applied = disk.applied(partition).ok().flatten().map_or(0, |applied| applied.position);
+            let stable = self.broker.stable_end(CHANGELOG, partition.into());
+            if applied > stable {
+                self.fail(format!(
+                    "INV-BEHIND: the disk of {} stands at {applied} of changelog partition {partition}, which is stable up \
+                     to {stable}",
+                    instance.name
+                ));
+            }
         }
     }
 
@@ -282,6 +325,7 @@ impl World {
 
     fn inject(&self, fault: &Fault, now: u64) {
         let Some(instance) = self.instances.get(fault.instance) else { return };
+        self.say(|| format!("fault {:?} hits {} ({:?})", fault.what, instance.name, instance.life.get()));
         let broker = |fault| self.broker.inject(APPLICATION, &instance.name, fault);
         match fault.what {
             What::Crash { back_after } if instance.runs() => {
@@ -305,6 +349,17 @@ impl World {
             What::TransactionLost => self.broker.expire_transaction(APPLICATION, &instance.name),
             What::Leave { back_after } if instance.life.get() == Life::Up => instance.drain(back_after),
             What::WallStep { by_ms } => instance.step_wall(by_ms),
+            What::WritesFail { writes } => instance.fail_writes(writes),
+            What::DiskCopied => instance.copy_disk(),
+            What::DiskLost { back_after } | What::DiskStale { back_after } => {
+                let disk = if matches!(fault.what, What::DiskLost { .. }) { Disk::Empty } else { Disk::Copy };
+                instance.replace_disk(disk);
+                if instance.runs() {
+                    instance.die(now + back_after);
+                    self.snapshot();
+                }
+            }
+            What::Compaction => self.broker.compact(CHANGELOG),
             // It is down already.
             What::Crash { .. } | What::Leave { .. } => {}
         }
@@ -324,12 +379,13 @@ impl World {
             let above = self.current.replace(Some(at));
             let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| instance.start(pump)));
             self.current.set(above);
+            self.say(|| format!("{} starts: {:?}", instance.name, started.as_ref().map(|s| s.as_ref().err())));
             match started {
                 Ok(Ok(())) => {
                     instance.failures.set(0);
                     self.draw_weights();
                 }
-                Ok(Err(error)) if may_pass(error.kind) && instance.failures.get() < FAILURES_MAX => {
+                Ok(Err(error)) if instance.failures.get() < FAILURES_MAX && instance.is_mended(error.kind) => {
                     instance.failures.set(instance.failures.get() + 1);
                     instance.life.set(Life::Down(now + 20));
                 }
@@ -399,6 +455,7 @@ impl World {
         if input.act == Act::Quiet {
             self.quiets.borrow_mut().push(self.ends());
         }
+        self.say(|| format!("{:?}", input.act));
         if let Err(error) = self.writer.borrow_mut().act(&input.act) {
             self.fail(format!("the producers failed: {error}"));
         }

@@ -142,6 +142,11 @@ impl Partition {
         }
     }
 
+    /// Below this every transaction has ended.
+    pub(super) fn stable_end(&self) -> i64 {
+        self.lock().last_stable()
+    }
+
     /// The offset of the newest record that a read_committed reader sees.
     pub(super) fn last_visible(&self) -> Option<i64> {
         let log = self.lock();
