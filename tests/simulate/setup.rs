@@ -73,6 +73,7 @@ pub fn spec(setup: &Setup, broker: &MemoryBroker, instance: &str) -> Spec {
         dedup_window: Span::from_millis(setup.dedup_ms),
         retention: RETENTION,
         state: None,
+        state_memory: setup.memory,
         placement: Placement {
             sources: vec![None; setup.sources],
             shards: vec![None; setup.shards],
