@@ -86,6 +86,7 @@ impl StateParts {
             let record = PartitionRecord { next: at.next.offset, clock: at.clock };
             partitions.entry(self.grouping.of_task(at.task)).or_default().insert(partition, record);
         }
+        let present = partitions.keys().next().copied();
         for (group, partitions) in partitions {
             let held = self.records.entry(group).or_default();
             if held.partitions != partitions {
@@ -93,10 +94,11 @@ impl StateParts {
                 touched.insert(group);
             }
         }
-        // Outcomes are counted by topic, not by task: they go with the first record that is written.
-        let counted = touched.first().or(self.records.keys().next()).copied().unwrap_or(0);
-        touched.insert(counted);
-        self.records.entry(counted).or_default().progress.merge(epoch.progress.clone());
+        // Outcomes are counted by topic, not by task: they go with the first record that is written, of a task that is ours.
+        if let Some(counted) = touched.first().copied().or(present).or((self.grouping == Grouping::One).then_some(0)) {
+            touched.insert(counted);
+            self.records.entry(counted).or_default().progress.merge(epoch.progress.clone());
+        }
         let (mut records, mut writer) = (Changes::default(), Writer::default());
         let epoch_number = self.records.values().map(|record| record.epoch).max().unwrap_or(0) + 1;
         for group in touched {

@@ -348,7 +348,7 @@ impl GroupEvents for Membership {
                     .collect(),
             };
             self.recovery.iter().for_each(|recovery| recovery.gone(&gone));
-            drop(line.commands.send(Command::Drop(partitions.to_vec(), gone)));
+            drop(line.commands.send(Command::Drop(partitions.to_vec())));
             line.bell.ring();
         }
         drop(desk);

@@ -17,12 +17,12 @@ pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, S
             Ok(None)
         }
         Request::Remove(from, to) => store.scratch_delete(&from, &to).map(|()| None),
-        Request::Keys(stems) => {
+        Request::Keys(life, stems) => {
             let parts = stems.into_iter().map(|stem| Ok((parts_of(store, &stem)?, stem)));
             let keys = parts.map(|read| read.map(|(parts, stem)| (stem, parts))).collect::<Result<_, StoreError>>()?;
-            Ok(Some(Reply::Keys(keys)))
+            Ok(Some(Reply::Keys(life, keys)))
         }
-        Request::Due { task, from, to, end } => {
+        Request::Due { life, from, to, end } => {
             let (mut due, mut next) = (Vec::new(), None);
             store.scratch_scan(&from, &end, &mut |key, _| {
                 if due.len() < DUE_AT_ONCE && key < &*to {
@@ -32,11 +32,11 @@ pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, S
                 next = Some(key.to_vec());
                 ControlFlow::Break(())
             })?;
-            Ok(Some(Reply::Due { task, due, next }))
+            Ok(Some(Reply::Due { life, due, next }))
         }
-        Request::Blocks(keys) => {
+        Request::Blocks(life, keys) => {
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            Ok(Some(Reply::Blocks(store.scratch_get(&keys)?)))
+            Ok(Some(Reply::Blocks(life, store.scratch_get(&keys)?)))
         }
     }
 }

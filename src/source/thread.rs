@@ -33,8 +33,8 @@ pub enum Command {
     Assign(Vec<Reader>, Vec<(Task, Timestamp)>),
     /// Stop reading these, then answer on the channel.
     Release(Vec<TopicPartition>, Sender<()>),
-    /// Forget these; their epochs are committed. The tasks have no partition here any more.
-    Drop(Vec<TopicPartition>, Vec<Task>),
+    /// Forget these; their epochs are committed.
+    Drop(Vec<TopicPartition>),
 }
 
 /// What a source asks of the group thread.
@@ -198,7 +198,7 @@ impl Source {
                     // Nobody listening any more means that the pipeline is stopping.
                     let _ = answer.send(());
                 }
-                Command::Drop(partitions, tasks) => {
+                Command::Drop(partitions) => {
                     let board = &self.parts.board;
                     self.readers.retain(|reader| {
                         let gone = partitions.contains(&reader.partition);
@@ -207,10 +207,6 @@ impl Source {
                         }
                         !gone
                     });
-                    if !tasks.is_empty() {
-                        self.parts.outgoing.forget(&tasks);
-                        self.parts.outgoing.mark(&Mark::DropTasks(tasks));
-                    }
                 }
             }
         }
@@ -362,7 +358,7 @@ impl Source {
         if *one_task {
             outgoing.announce(0, board.watermark(0, now));
         } else {
-            for task in self.readers.iter().map(Reader::task) {
+            for task in self.readers.iter().filter(|reader| !reader.parted).map(Reader::task) {
                 outgoing.announce(task, board.watermark(task, now));
             }
         }
@@ -405,18 +401,24 @@ impl Source {
         while self.barrier < requested {
             self.barrier += 1;
             // A partition that is being taken away is in one more epoch, the one that its revocation waits for; a later one would
-            // commit what is no longer ours.
+            // commit what is no longer ours. The same holds for its task's state, which ends right behind this barrier: no
+            // deadline may fire here that fires at the next owner too (INV-OWNER).
+            let mut parting: Vec<Task> = Vec::new();
             let positions = self.readers.iter_mut().filter_map(|reader| {
-                if reader.released && std::mem::replace(&mut reader.parted, true) {
-                    return None;
+                if reader.released {
+                    if std::mem::replace(&mut reader.parted, true) {
+                        return None;
+                    }
+                    parting.push(reader.clock.task);
                 }
                 let bytes = std::mem::take(&mut reader.bytes);
                 let (topic, partition) = (reader.topic, reader.partition.partition);
                 let (task, clock) = (reader.task(), reader.clock_state());
                 reader.next.map(|offset| ReadPosition { next: Origin { topic, partition, offset }, bytes, task, clock })
             });
+            let positions = positions.collect();
             let report = Report {
-                positions: positions.collect(),
+                positions,
                 announced: self.parts.outgoing.all_announced().to_vec(),
                 counts: std::mem::take(&mut self.parts.processor.counts),
                 barrier: Some(self.barrier),
@@ -425,6 +427,11 @@ impl Source {
             self.parts.outgoing.mark(&Mark::Barrier(self.barrier));
             fault::point("source.barrier");
             self.parts.outgoing.report(report);
+            parting.retain(|task| !self.readers.iter().any(|reader| reader.task() == *task && !reader.parted));
+            if !self.parts.one_task && !parting.is_empty() {
+                self.parts.outgoing.forget(&parting);
+                self.parts.outgoing.mark(&Mark::DropTasks(parting));
+            }
         }
     }
 }

@@ -23,8 +23,8 @@ mod tests;
 mod tier;
 mod tiering;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
     Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
@@ -36,7 +36,7 @@ use persist::Ledger;
 pub use persist::{Cut, Durable, kind};
 use task::{Shared, TaskState, Until};
 use tier::Lookup;
-pub use tier::{DUE_AT_ONCE, Entry, Reply, Request, Stem};
+pub use tier::{DUE_AT_ONCE, Entry, Life, Reply, Request, Stem};
 use tiering::Tier;
 pub use tiering::ranges;
 
@@ -133,20 +133,15 @@ pub struct Core {
     seen: (usize, usize),
     /// Counts [`Core::store`].
     epoch: u32,
-    /// For each question asked for blocks, whose it was.
-    asked: VecDeque<Task>,
 }
+
+/// Lives of tasks' states in this process: never the same twice, also not in the core of a later incarnation.
+static LIVES: AtomicU64 = AtomicU64::new(0);
 
 impl Core {
     /// A core without state. `topics` names topics in the ids of correlations.
     pub fn new(plan: Arc<Plan>, settings: Settings, topics: TopicTable) -> Core {
-        Core {
-            shared: Shared::new(plan, settings, topics),
-            tasks: Vec::new(),
-            seen: (0, 0),
-            epoch: 0,
-            asked: VecDeque::new(),
-        }
+        Core { shared: Shared::new(plan, settings, topics), tasks: Vec::new(), seen: (0, 0), epoch: 0 }
     }
 
     /// Takes a batch and leaves it empty: dedup, then the late policy; single-event rules report at once, for the others
@@ -257,12 +252,7 @@ impl Core {
     /// What is to be asked of the store, in order.
     pub fn take_requests(&mut self) -> Vec<Request> {
         let mut requests = Vec::new();
-        for (task, state) in &mut self.tasks {
-            let before = requests.len();
-            state.take_requests(&mut requests);
-            let blocks = requests[before..].iter().filter(|request| matches!(request, Request::Blocks(_)));
-            self.asked.extend(blocks.map(|_| *task));
-        }
+        self.tasks.iter_mut().for_each(|(_, state)| state.take_requests(&mut requests));
         requests
     }
 
@@ -284,23 +274,19 @@ impl Core {
 
     /// An answer of the store.
     pub fn answer(&mut self, reply: Reply, out: &mut Output) -> Result<(), Damaged> {
-        let durable = self.shared.settings.durable;
+        let (Reply::Keys(life, _) | Reply::Due { life, .. } | Reply::Blocks(life, _)) = reply;
+        let Some((_, state)) = self.tasks.iter_mut().find(|(_, state)| state.life == life) else { return Ok(()) };
         let shared = &mut self.shared;
         match reply {
-            Reply::Keys(keys) => {
+            Reply::Keys(_, keys) => {
                 for (stem, parts) in keys {
-                    let state = task_state(&mut self.tasks, stem.task, durable);
                     state.loaded(&stem, &parts, shared, out)?;
                     let until = state.until_now();
                     state.run(until, shared, out);
                 }
             }
-            Reply::Due { task, due, next } => {
-                task_state(&mut self.tasks, task, durable).due(&due, next.as_deref(), shared)?;
-            }
-            Reply::Blocks(blocks) => {
-                let Some(task) = self.asked.pop_front() else { return Ok(()) };
-                let state = task_state(&mut self.tasks, task, durable);
+            Reply::Due { due, next, .. } => state.due(&due, next.as_deref(), shared)?,
+            Reply::Blocks(_, blocks) => {
                 let answered = state.tier.as_mut().map_or_else(Vec::new, |tier| tier.runs.answered(blocks));
                 let window = shared.settings.dedup_window;
                 for (Lookup { signal, id, .. }, known) in answered {
@@ -323,7 +309,9 @@ impl Core {
         // touched, and once to let go.
         self.evict(0);
         self.evict(0);
-        self.take_requests()
+        let mut requests = Vec::new();
+        task_state(&mut self.tasks, task, self.shared.settings.durable).take_requests(&mut requests);
+        requests
     }
 
     /// Begins to restore a task that stood at this watermark; its parts follow.
@@ -401,11 +389,12 @@ fn evidence_bytes(event: &Evidence) -> usize {
     std::mem::size_of::<Evidence>() + 16 + event.fields.heap_bytes() + event.id.as_ref().map_or(0, |id| id.len())
 }
 
-fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>) -> &mut TaskState {
+fn task_state<'a>(tasks: &'a mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>) -> &'a mut TaskState {
     let at = tasks.iter().position(|(held, _)| *held == task).unwrap_or_else(|| {
+        let life = LIVES.fetch_add(1, Ordering::Relaxed) + 1;
         let ledger = durable.map(|durable| Ledger::new(durable, task));
-        let tier = durable.and_then(|durable| Tier::new(&durable, task));
-        tasks.push((task, TaskState::new(ledger, tier)));
+        let tier = durable.and_then(|durable| Tier::new(&durable, task, life));
+        tasks.push((task, TaskState::new(ledger, tier, life)));
         tasks.len() - 1
     });
     &mut tasks[at].1

@@ -9,6 +9,7 @@ use super::persist::{Ledger, Names};
 use super::report::Reporter;
 use super::state::KeyState;
 use super::suppress::Suppressed;
+use super::tier::Life;
 use super::tiering::Tier;
 use super::{Output, Settings};
 use crate::event::{Evidence, Key, KeyBuilder, RuleIndex, Signal, StepId, Timestamp};
@@ -78,6 +79,8 @@ pub(super) struct TaskState {
     pub(super) finishing: Option<Timestamp>,
     /// Keys put back that have no windows and deadlines yet.
     pub(super) unrevived: Vec<KeyId>,
+    /// Who this state is to those who answer it.
+    pub(super) life: Life,
     /// Epochs stored.
     pub(super) epoch: u32,
     /// Where eviction looks next.
@@ -114,7 +117,7 @@ macro_rules! matching {
 
 impl TaskState {
     /// A task without state, whose changes go to `ledger`, if any.
-    pub(super) fn new(ledger: Option<Ledger>, tier: Option<Tier>) -> TaskState {
+    pub(super) fn new(ledger: Option<Ledger>, tier: Option<Tier>, life: Life) -> TaskState {
         let durable = ledger.is_some();
         TaskState {
             watermark: Timestamp::MIN,
@@ -133,6 +136,7 @@ impl TaskState {
             tier,
             finishing: None,
             unrevived: Vec::new(),
+            life,
             epoch: 0,
             hand: 0,
         }

@@ -4,7 +4,7 @@ use super::keys::{Held, KeyId};
 use super::persist::{self, kind};
 use super::state::{KeyState, RuleState};
 use super::task::{Shared, TaskState, Until};
-use super::tier::{Entry, Evicted, Parked, Request, Runs, Stem};
+use super::tier::{Entry, Evicted, Life, Parked, Request, Runs, Stem};
 use super::{Durable, Output};
 use crate::event::{DimensionId, Key, Signal, Task, Timestamp};
 use crate::rules::plan::{Pattern, Plan};
@@ -22,10 +22,13 @@ pub(super) struct Tier {
 }
 
 impl Tier {
-    pub(super) fn new(durable: &Durable, task: Task) -> Option<Tier> {
+    pub(super) fn new(durable: &Durable, task: Task, life: Life) -> Option<Tier> {
         let budget = durable.budget?;
         let shard = durable.range.first;
-        Some(Tier { evicted: Evicted::new(shard, task, budget / FILTER_SHARE), runs: Runs::new(shard) })
+        Some(Tier {
+            evicted: Evicted::new(life, shard, task, budget / FILTER_SHARE),
+            runs: Runs::new(life, shard, task),
+        })
     }
 }
 

@@ -151,7 +151,7 @@ impl Ledger {
         bytes.fixed(key.hash());
         bytes.fixed(dimension);
         bytes.blob(key.bytes());
-        Stem { task: self.task, partition: self.partition(key.hash()), bytes: bytes.bytes().into() }
+        Stem { partition: self.partition(key.hash()), bytes: bytes.bytes().into() }
     }
 
     fn begin_key(&mut self, kind: u8, dimension: u64, key: &Key) {

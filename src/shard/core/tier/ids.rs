@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Entry, Filter, Request, scratch};
-use crate::event::Signal;
+use super::{Entry, Filter, Life, Request, remove_all, scratch, scratch_of};
+use crate::event::{Signal, Task};
 use crate::shard::core::dedup::Id;
 
 /// Ids in a block, on average: 4 KiB.
@@ -31,7 +31,9 @@ pub(in super::super) struct Lookup {
 /// The runs of one task, and the signals that wait for blocks of them.
 #[derive(Debug)]
 pub(in super::super) struct Runs {
+    life: Life,
     shard: u16,
+    task: Task,
     runs: Vec<Run>,
     next_number: u32,
     ids: usize,
@@ -44,9 +46,11 @@ pub(in super::super) struct Runs {
 }
 
 impl Runs {
-    pub(in super::super) fn new(shard: u16) -> Runs {
+    pub(in super::super) fn new(life: Life, shard: u16, task: Task) -> Runs {
         Runs {
+            life,
             shard,
+            task,
             runs: Vec::new(),
             next_number: 0,
             ids: 0,
@@ -54,14 +58,12 @@ impl Runs {
             wanted: Vec::new(),
             asked: VecDeque::new(),
             unasked: 0,
-            requests: Vec::new(),
+            requests: vec![remove_all(shard, scratch::IDS, task)],
         }
     }
 
     fn stem(&self, bucket: i64, number: u32) -> Vec<u8> {
-        let mut key = Vec::with_capacity(19);
-        key.extend_from_slice(&self.shard.to_be_bytes());
-        key.push(scratch::IDS);
+        let mut key = scratch_of(self.shard, scratch::IDS, self.task, self.life);
         key.extend_from_slice(&bucket.to_be_bytes());
         key.extend_from_slice(&number.to_be_bytes());
         key
@@ -157,7 +159,7 @@ impl Runs {
         out.append(&mut self.requests);
         if self.unasked > 0 {
             self.asked.push_back(std::mem::take(&mut self.unasked));
-            out.push(Request::Blocks(std::mem::take(&mut self.wanted)));
+            out.push(Request::Blocks(self.life, std::mem::take(&mut self.wanted)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use ahash::AHashMap;
 
-use super::{DUE_AT_ONCE, Entry, Filter, Request, Stem, scratch, sortable};
+use super::{DUE_AT_ONCE, Entry, Filter, Life, Request, SCRATCH_HEAD, Stem, remove_all, scratch, scratch_of, sortable};
 use crate::event::{DimensionId, Key, Signal, Task, Timestamp};
 
 /// A signal that waits for its key.
@@ -16,6 +16,7 @@ pub(in super::super) struct Parked {
 /// The evicted keys of one task.
 #[derive(Debug)]
 pub(in super::super) struct Evicted {
+    life: Life,
     shard: u16,
     task: Task,
     /// Which keys may be in the store only.
@@ -38,8 +39,9 @@ pub(in super::super) struct Evicted {
 }
 
 impl Evicted {
-    pub(in super::super) fn new(shard: u16, task: Task, filter_bytes: usize) -> Evicted {
+    pub(in super::super) fn new(life: Life, shard: u16, task: Task, filter_bytes: usize) -> Evicted {
         Evicted {
+            life,
             shard,
             task,
             filter: Filter::of_bytes(filter_bytes),
@@ -49,7 +51,7 @@ impl Evicted {
             loading: AHashMap::new(),
             parked: 0,
             forgotten: AHashMap::new(),
-            requests: Vec::new(),
+            requests: vec![remove_all(shard, scratch::DUE, task)],
             wanted: Vec::new(),
         }
     }
@@ -100,21 +102,18 @@ impl Evicted {
     }
 
     fn due_key(&self, at: Timestamp) -> Vec<u8> {
-        let mut key = Vec::with_capacity(64);
-        key.extend_from_slice(&self.shard.to_be_bytes());
-        key.push(scratch::DUE);
-        key.extend_from_slice(&self.task.to_be_bytes());
+        let mut key = scratch_of(self.shard, scratch::DUE, self.task, self.life);
         key.extend_from_slice(&sortable(at));
         key
     }
 
     /// The time and the key of a scratch entry of [`Evicted::due_key`].
     fn read_due(&self, entry: &[u8]) -> Option<(Timestamp, Stem)> {
-        let rest = entry.get(7..)?;
+        let rest = entry.get(SCRATCH_HEAD..)?;
         let (at, rest) = rest.split_first_chunk::<8>()?;
         let (partition, bytes) = rest.split_first_chunk::<2>()?;
         let at = Timestamp((u64::from_be_bytes(*at) ^ super::SIGN) as i64);
-        let stem = Stem { task: self.task, partition: u16::from_be_bytes(*partition), bytes: bytes.into() };
+        let stem = Stem { partition: u16::from_be_bytes(*partition), bytes: bytes.into() };
         Some((at, stem))
     }
 
@@ -163,7 +162,7 @@ impl Evicted {
         end.push(0xff);
         let (from, to) = (self.due_key(Timestamp::MIN), self.due_key(before));
         let to = if before == Timestamp::MAX { end.clone() } else { to };
-        self.requests.push(Request::Due { task: self.task, from, to, end });
+        self.requests.push(Request::Due { life: self.life, from, to, end });
     }
 
     /// What is due, and what comes next.
@@ -183,7 +182,7 @@ impl Evicted {
     pub(in super::super) fn take_requests(&mut self, out: &mut Vec<Request>) {
         out.append(&mut self.requests);
         if !self.wanted.is_empty() {
-            out.push(Request::Keys(std::mem::take(&mut self.wanted)));
+            out.push(Request::Keys(self.life, std::mem::take(&mut self.wanted)));
         }
     }
 

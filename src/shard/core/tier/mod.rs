@@ -21,8 +21,6 @@ use crate::event::{Task, Timestamp};
 /// A key in the store: changelog partition, and what follows the kind in the keys of its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stem {
-    /// Whose.
-    pub task: Task,
     /// In which changelog partition its parts lie.
     pub partition: u16,
     /// Hash, dimension, key, as in a part's key.
@@ -40,11 +38,11 @@ pub enum Request {
     /// Remove a range from scratch space.
     Remove(Vec<u8>, Vec<u8>),
     /// All parts of these keys.
-    Keys(Vec<Stem>),
-    /// Scratch entries from .. to of a task's deadlines, at most so many, and the first behind them.
+    Keys(Life, Vec<Stem>),
+    /// Scratch entries from .. to, at most [`DUE_AT_ONCE`], and the first behind them.
     Due {
-        /// Whose.
-        task: Task,
+        /// Who asks.
+        life: Life,
         /// First.
         from: Vec<u8>,
         /// The end of what is asked for.
@@ -53,25 +51,29 @@ pub enum Request {
         end: Vec<u8>,
     },
     /// These scratch entries.
-    Blocks(Vec<Vec<u8>>),
+    Blocks(Life, Vec<Vec<u8>>),
 }
+
+/// Names a task's state from its beginning to its end in this core: an answer that comes after the end, or for an earlier
+/// life, is void.
+pub type Life = u64;
 
 /// The answer to a request that asks for something, in the order of the requests.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The parts of each key, in key order.
-    Keys(Vec<(Stem, Vec<Entry>)>),
+    Keys(Life, Vec<(Stem, Vec<Entry>)>),
     /// Scratch keys of deadlines that are due, and the first that is not, or that did not fit.
     Due {
-        /// Whose.
-        task: Task,
+        /// Who asked.
+        life: Life,
         /// Due.
         due: Vec<Vec<u8>>,
         /// The next.
         next: Option<Vec<u8>>,
     },
     /// Values.
-    Blocks(Vec<Option<Vec<u8>>>),
+    Blocks(Life, Vec<Option<Vec<u8>>>),
 }
 
 /// Most deadlines in one answer: bounds what comes into memory at once.
@@ -83,6 +85,25 @@ mod scratch {
     pub(super) const DUE: u8 = 1;
     /// A block of a run of dedup ids.
     pub(super) const IDS: u8 = 2;
+}
+
+/// Bytes in front of every scratch entry's own: shard, kind, task, life.
+const SCRATCH_HEAD: usize = 15;
+
+/// Where the scratch entries of a kind begin that a life has.
+fn scratch_of(shard: u16, kind: u8, task: Task, life: Life) -> Vec<u8> {
+    let mut key = Vec::with_capacity(64);
+    key.extend_from_slice(&shard.to_be_bytes());
+    key.push(kind);
+    key.extend_from_slice(&task.to_be_bytes());
+    key.extend_from_slice(&life.to_be_bytes());
+    debug_assert_eq!(key.len(), SCRATCH_HEAD);
+    key
+}
+
+/// What earlier lives of the task left in scratch space is removed.
+fn remove_all(shard: u16, kind: u8, task: Task) -> Request {
+    Request::Remove(scratch_of(shard, kind, task, 0), scratch_of(shard, kind, task, Life::MAX))
 }
 
 const SIGN: u64 = 1 << 63;
