@@ -86,6 +86,7 @@ impl StateParts {
             let record = PartitionRecord { next: at.next.offset, clock: at.clock };
             partitions.entry(self.grouping.of_task(at.task)).or_default().insert(partition, record);
         }
+        let first = partitions.keys().next().copied();
         for (group, partitions) in partitions {
             let held = self.records.entry(group).or_default();
             if held.partitions != partitions {
@@ -93,8 +94,9 @@ impl StateParts {
                 touched.insert(group);
             }
         }
-        // Outcomes are counted by topic, not by task: they go with the first record that is written.
-        let counted = touched.first().or(self.records.keys().next()).copied().unwrap_or(0);
+        // Outcomes are counted by topic, not by task: they go with the first record that is written, of a task whose offsets
+        // commit with it.
+        let counted = touched.first().copied().or(first).unwrap_or(0);
         touched.insert(counted);
         self.records.entry(counted).or_default().progress.merge(epoch.progress.clone());
         let (mut records, mut writer) = (Changes::default(), Writer::default());

@@ -110,9 +110,10 @@ fn census() {
         if let Err(failure) = run::play(&scenario, None) {
             let shape = &scenario.setup;
             let kind = format!(
-                "{} {} idle {} {}",
+                "{} {} {:?} {:?} {}",
                 shape.by_partition,
                 shape.instances,
+                shape.memory,
                 shape.idle_ms.is_some(),
                 shrink::kind(&failure)
             );
