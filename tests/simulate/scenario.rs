@@ -63,6 +63,7 @@ impl Scenario {
         let mut random = Random::new(seed, 1);
         let one_shot = !faults.restarts || random.one_in(8);
         let setup = Setup::random(&mut random);
+        let setup = Setup { memory: setup.memory.filter(|_| faults.tiers), ..setup };
         let inputs = crate::input::generate(&setup, one_shot, &mut random);
         let faults = crate::faults::generate(&setup, inputs.len(), faults, &mut random);
         Scenario { seed, setup, inputs, faults, one_shot }
