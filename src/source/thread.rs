@@ -358,8 +358,10 @@ impl Source {
         if *one_task {
             outgoing.announce(0, board.watermark(0, now));
         } else {
-            for task in self.readers.iter().filter(|reader| !reader.parted).map(Reader::task) {
-                outgoing.announce(task, board.watermark(task, now));
+            // A task that is being taken away stands still: what a watermark would still decide in it belonged to an epoch that no
+            // longer commits its offsets.
+            for reader in self.readers.iter().filter(|reader| !reader.released) {
+                outgoing.announce(reader.task(), board.watermark(reader.task(), now));
             }
         }
         outgoing.dispatch();

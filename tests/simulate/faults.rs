@@ -93,11 +93,13 @@ pub struct Faults {
     pub clock: bool,
     /// Disks that fail, are lost, or are replaced by an old copy; the changelog compacted.
     pub disks: bool,
+    /// State that does not fit into memory.
+    pub tiers: bool,
 }
 
 impl Faults {
-    /// Nothing but clocks that jump.
-    pub const CLOCK: Faults = Faults { restarts: false, clock: true, disks: false };
+    /// All of them.
+    pub const ALL: Faults = Faults { restarts: true, clock: true, disks: true, tiers: true };
 }
 
 /// Random faults for a scenario with so many inputs.

@@ -51,8 +51,10 @@ pub enum Life {
 
 /// What a step of one part came to.
 pub enum Did {
-    /// It ran.
+    /// It ran, and did something.
     Ran,
+    /// It found nothing to do.
+    Nothing,
     /// The process died in it.
     Crashed,
     /// A bug: the text of the panic.
@@ -220,7 +222,7 @@ impl Instance {
 
     /// Steps one part, and does what the pipeline's own thread would do after.
     pub fn step(&self, part: Part, now: u64) -> (Did, Option<BrokerError>) {
-        let Some(stepped) = self.stepped.borrow().clone() else { return (Did::Ran, None) };
+        let Some(stepped) = self.stepped.borrow().clone() else { return (Did::Nothing, None) };
         let in_group = u32::from(part == Part::Group);
         self.in_group.set(self.in_group.get() + in_group);
         let stepping = catch_unwind(AssertUnwindSafe(|| stepped.step(part)));
@@ -238,7 +240,7 @@ impl Instance {
             let pause = if let Life::Stopping(pause) = self.life.get() { pause } else { 0 };
             self.life.set(Life::Down(now.saturating_add(pause)));
         }
-        (Did::Ran, error)
+        (if step == Step::Idle { Did::Nothing } else { Did::Ran }, error)
     }
 
     /// Reads the notices; an error is returned if it may not pass.

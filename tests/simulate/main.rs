@@ -46,11 +46,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// The kinds of faults that may come; `SIMULATE_FAULTS=restarts,clock` sets them.
+/// The kinds of faults that may come; `SIMULATE_FAULTS=restarts,clock,disks,tiers` names them, else all.
 fn allowed() -> Faults {
-    let Ok(text) = std::env::var("SIMULATE_FAULTS") else { return Faults::CLOCK };
+    let Ok(text) = std::env::var("SIMULATE_FAULTS") else { return Faults::ALL };
     let named = |kind: &str| text.split(',').any(|word| word == kind);
-    Faults { restarts: named("restarts"), clock: named("clock"), disks: named("disks") }
+    Faults { restarts: named("restarts"), clock: named("clock"), disks: named("disks"), tiers: named("tiers") }
 }
 
 /// Runs seeds on all cores; the first that fails, shrunk.
@@ -110,9 +110,10 @@ fn census() {
         if let Err(failure) = run::play(&scenario, None) {
             let shape = &scenario.setup;
             let kind = format!(
-                "{} {} idle {} {}",
+                "{} {} {:?} {:?} {}",
                 shape.by_partition,
                 shape.instances,
+                shape.memory,
                 shape.idle_ms.is_some(),
                 shrink::kind(&failure)
             );

@@ -38,7 +38,7 @@ pub struct Setup {
     pub rules: u16,
     /// Time between barriers.
     pub epoch_ms: u64,
-    /// Bytes of memory for state; what does not fit lies on disk.
+    /// Bytes that state may take in memory; what is beyond lies on disk.
     pub memory: Option<usize>,
 }
 
@@ -63,6 +63,7 @@ impl Scenario {
         let mut random = Random::new(seed, 1);
         let one_shot = !faults.restarts || random.one_in(8);
         let setup = Setup::random(&mut random);
+        let setup = Setup { memory: setup.memory.filter(|_| faults.tiers), ..setup };
         let inputs = crate::input::generate(&setup, one_shot, &mut random);
         let faults = crate::faults::generate(&setup, inputs.len(), faults, &mut random);
         Scenario { seed, setup, inputs, faults, one_shot }
@@ -98,7 +99,7 @@ impl Setup {
             dedup_ms: random.pick(&[0, 20_000, 3_600_000, 3_600_000]),
             rules,
             epoch_ms: if idle { random.pick(&[5, 50]) } else { random.pick(&[5, 50, 200, 1_000]) },
-            memory: random.pick(&[None, Some(0), Some(10_000)]),
+            memory: random.pick(&[None, None, Some(0), Some(1_500), Some(6_000)]),
         }
     }
 

@@ -236,8 +236,12 @@ impl World {
         if before != instance.life.get() {
             self.say(|| format!("{}: {before:?} -> {:?} after {part:?}", instance.name, instance.life.get()));
         }
+        if part == Part::Committer && !matches!(did, Did::Nothing) {
+            self.see_committed();
+            self.see_disk(instance);
+        }
         match did {
-            Did::Ran => {}
+            Did::Ran | Did::Nothing => {}
             Did::Crashed => {
                 let mut traps = self.traps.borrow_mut();
                 let sprung = traps.iter().position(|trap| trap.left == 0);
@@ -254,10 +258,6 @@ impl World {
         }
         if let Some(error) = error {
             self.fail(format!("{} ended in {part:?}: {error}", instance.name));
-        }
-        if part == Part::Committer {
-            self.see_committed();
-            self.see_disk(instance);
         }
     }
 
