@@ -2,7 +2,8 @@
 //! identity (16), dimension (8), key hash (8), key, steps, counts)…` in the order of their coming.
 //!
 //! A segment holds what came in one epoch and still waited at its end; it is not written again as its signals leave, but
-//! removed when the watermark has passed the last. Who reads it leaves out what the watermark has passed.
+//! removed when the watermark has passed the last, or when nothing waits any more: the end of an input releases all and
+//! leaves the watermark where it was. Who reads a segment leaves out what the watermark has passed.
 
 use super::names::{Known, Names};
 use super::{Ledger, evidence, kind};
@@ -19,7 +20,8 @@ const CUT_AT: usize = 64 << 10;
 pub(super) type Name = (u16, u64);
 
 pub(super) fn store(ledger: &mut Ledger, order: &mut Order, watermark: Timestamp, names: &mut Names) {
-    while let Some(first) = ledger.waiting.first_entry().filter(|first| *first.key() < watermark) {
+    let passed = |newest: Timestamp| newest < watermark || order.is_empty();
+    while let Some(first) = ledger.waiting.first_entry().filter(|first| passed(*first.key())) {
         for name in first.remove() {
             write_name(ledger, name);
             ledger.changes.delete(ledger.partition_of_writer(name.0), ledger.key.bytes());
