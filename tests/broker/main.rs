@@ -14,6 +14,8 @@ mod committed;
 mod consume;
 /// Members coming and going, crashing, and being pushed out.
 mod membership;
+/// Partitions that stay while others come and go.
+mod rebalances;
 /// Broker down, missing topics, refused rights and settings.
 mod refusals;
 /// The client that the other tests judge by.

@@ -184,6 +184,28 @@ impl Member {
         wait_until(&format!("{count} partitions held"), SOON, || self.held().len() == count);
     }
 
+    /// Takes at most `limit` records of each partition held, `pace` after each.
+    pub fn drain_slowly(&self, limit: usize, pace: Duration) {
+        let mut state = self.state.lock().expect("state");
+        for held in state.held.values_mut() {
+            let mut taken = 0;
+            let (records, ends) = (&mut held.records, &mut held.ends);
+            held.queue.drain(&mut |delivery| {
+                match delivery {
+                    Delivery::Record(record) => {
+                        let value = String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned();
+                        records.push((record.offset, value));
+                        taken += 1;
+                        std::thread::sleep(pace);
+                    }
+                    Delivery::End { position } => ends.push(position),
+                    Delivery::Failed(error) => panic!("{error}"),
+                }
+                if taken == limit { Flow::Stop } else { Flow::Continue }
+            });
+        }
+    }
+
     /// Drains everything held until `done`.
     pub fn drain_until(&self, what: &str, mut done: impl FnMut(&BTreeMap<TopicPartition, Held>) -> bool) {
         wait_until(what, SOON, || {

@@ -13,7 +13,7 @@ use crate::support::client::NewRecord;
 use crate::support::{kafka, unique, wait_until};
 
 /// Short enough that the partitions of a member that left are free again within the test.
-fn quick(app: &str, instance: &str) -> KafkaBroker {
+pub fn quick(app: &str, instance: &str) -> KafkaBroker {
     let mut settings = settings(kafka(), app, instance);
     settings.properties.insert("session.timeout.ms".into(), "1500".into());
     settings.properties.insert("heartbeat.interval.ms".into(), "300".into());

@@ -10,8 +10,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 
 use super::handle::KafkaHandle;
+use super::lease;
 use super::lookup::Lookup;
-use super::rebalance::{Client, GroupContext, REQUEST_TIMEOUT, lock};
+use super::rebalance::{Client, GroupContext, lock};
 use super::settings::{self, KafkaSettings};
 use super::{START_TIMEOUT, classify};
 use crate::broker::{BrokerError, ErrorKind, Group, GroupEvents, GroupHandle, Subscription, TopicPartition};
@@ -182,24 +183,12 @@ impl Group for KafkaGroup {
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), BrokerError> {
-        let mut starts = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            let lease = lock(&self.consumer.context().leases).get(partition).cloned();
-            if let Some(lease) = lease {
-                starts
-                    .add_partition_offset(&partition.topic, partition.partition, lease.rewind())
-                    .map_err(|e| classify::by_error("resuming", &e))?;
-            }
-        }
-        if starts.count() == 0 {
-            // Taken away meanwhile.
-            return Ok(());
-        }
-        let failed = |e: &KafkaError| classify::by_error("seeking before resuming", e);
-        let sought = self.consumer.seek_partitions(starts, REQUEST_TIMEOUT).map_err(|e| failed(&e))?;
-        for partition in sought.elements() {
-            partition.error().map_err(|e| failed(&e))?;
-        }
+        // Those that were not taken away meanwhile.
+        let leases: Vec<_> = {
+            let leases = lock(&self.consumer.context().leases);
+            partitions.iter().filter_map(|partition| leases.get(partition).cloned()).collect()
+        };
+        lease::seek(&self.consumer, &leases)?;
         self.consumer.resume(&self.list(partitions)).map_err(|e| classify::by_error("resuming", &e))
     }
 

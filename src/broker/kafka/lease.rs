@@ -4,17 +4,20 @@
 //! nothing, whatever librdkafka may still hold, and a later assignment of the same partition has a lease of its own.
 //!
 //! The lease also knows the next offset. librdkafka's own idea of it is not safe over a pause: transaction markers that
-//! were prefetched before the pause move it although the records in front of them were thrown away. So a resume seeks to
-//! our offset, and a record below it is not given again.
+//! were prefetched before the pause move it although the records in front of them were thrown away, and a record given
+//! while the pause comes is not counted. So after every pause, ours ([`Group::pause`](crate::broker::Group::pause)) and
+//! librdkafka's own in a cooperative rebalance, [`seek`] goes to our offset, and a record below it is not given again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::classify;
 use super::native::{Item, RawQueue};
-use super::rebalance::GroupContext;
-use crate::broker::{Delivery, ErrorKind, Flow, PartitionQueue, TopicPartition};
+use super::rebalance::{Client, GroupContext, REQUEST_TIMEOUT};
+use crate::broker::{BrokerError, Delivery, ErrorKind, Flow, PartitionQueue, TopicPartition};
 use crate::ring::Bell;
 
 pub(super) struct Lease {
@@ -27,13 +30,16 @@ struct State {
     queue: Option<RawQueue<GroupContext>>,
     /// Next offset to give; `None`: the earliest there is.
     next: Option<i64>,
-    /// A seek is under way: what is below `next` was given before and comes no more.
+    /// A seek went to `next`: what is below it was given before and comes no more.
     rewound: bool,
+    /// A seek is under way: what is in the queue comes again after it.
+    held: bool,
 }
 
 impl Lease {
     pub(super) fn new(partition: TopicPartition, queue: RawQueue<GroupContext>, committed: Option<i64>) -> Arc<Lease> {
-        Arc::new(Lease { partition, state: Mutex::new(State { queue: Some(queue), next: committed, rewound: false }) })
+        let state = State { queue: Some(queue), next: committed, rewound: false, held: false };
+        Arc::new(Lease { partition, state: Mutex::new(state) })
     }
 
     /// Held for a whole drain: a lease is never closed, or rewound, in the middle of one.
@@ -46,16 +52,23 @@ impl Lease {
         self.state().queue = None;
     }
 
-    /// Empties the queue of what was fetched before a pause and tells where reading goes on. Only while paused, when
-    /// nothing new comes.
-    pub(super) fn rewind(&self) -> Offset {
+    /// Empties the queue, gives nothing until [`Lease::release`], and tells where reading goes on.
+    fn hold(&self) -> Offset {
         let mut state = self.state();
         if let Some(queue) = &mut state.queue {
-            // All of it is outdated by the pause, or comes again after the seek.
             queue.consume(&mut |_| Flow::Continue);
         }
-        state.rewound = true;
+        (state.held, state.rewound) = (true, true);
         start(state.next)
+    }
+
+    fn release(&self) {
+        let mut state = self.state();
+        state.held = false;
+        if let Some(queue) = &state.queue {
+            // What came meanwhile rang for nobody.
+            queue.wake();
+        }
     }
 
     /// The source's end of it.
@@ -69,12 +82,31 @@ pub(super) fn start(next: Option<i64>) -> Offset {
     next.map_or(Offset::Beginning, Offset::Offset)
 }
 
+/// Puts paused partitions back to where their sources are. Nothing is given of them while this lasts.
+pub(super) fn seek(consumer: &Client, leases: &[Arc<Lease>]) -> Result<(), BrokerError> {
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let sought = seek_held(consumer, leases);
+    leases.iter().for_each(|lease| lease.release());
+    sought.map_err(|error| classify::by_error("seeking after a pause", &error))
+}
+
+fn seek_held(consumer: &Client, leases: &[Arc<Lease>]) -> KafkaResult<()> {
+    let mut starts = TopicPartitionList::with_capacity(leases.len());
+    for lease in leases {
+        let TopicPartition { topic, partition } = &lease.partition;
+        starts.add_partition_offset(topic, *partition, lease.hold())?;
+    }
+    consumer.seek_partitions(starts, REQUEST_TIMEOUT)?.elements().iter().try_for_each(|partition| partition.error())
+}
+
 struct Reader(Arc<Lease>);
 
 impl PartitionQueue for Reader {
     fn drain(&mut self, visit: &mut dyn FnMut(Delivery<'_>) -> Flow) -> usize {
         let mut state = self.0.state();
-        let State { queue: Some(queue), next, rewound } = &mut *state else { return 0 };
+        let State { queue: Some(queue), next, rewound, held: false } = &mut *state else { return 0 };
         let partition = &self.0.partition;
         let mut given = 0;
         let mut expected = next.unwrap_or(0);

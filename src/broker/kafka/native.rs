@@ -75,6 +75,13 @@ impl<C: ConsumerContext> RawQueue<C> {
         visit.given
     }
 
+    /// Rings the bell, if one hangs here.
+    pub(super) fn wake(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+
     /// Rings `bell` whenever the queue turns non-empty; `None` stops that.
     pub(super) fn ring(&mut self, bell: Option<Bell>) {
         let bell = bell.map(Box::new);

@@ -109,7 +109,10 @@ impl GroupContext {
             assigned.push(Assigned { partition, committed, metadata, queue });
         }
         let done = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&starts),
+            RebalanceProtocol::Cooperative => {
+                self.put_back(consumer, starts.elements().iter().map(|p| name(p.topic(), p.partition())).collect())?;
+                consumer.incremental_assign(&starts)
+            }
             _ => consumer.assign(&starts),
         };
         done.map_err(|e| classify::by_error("taking an assignment", &e))?;
@@ -132,10 +135,23 @@ impl GroupContext {
             }
         }
         let done = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+            RebalanceProtocol::Cooperative => {
+                self.put_back(consumer, gone)?;
+                consumer.incremental_unassign(partitions)
+            }
             _ => consumer.unassign(),
         };
         done.map_err(|e| classify::by_error("giving up an assignment", &e))
+    }
+
+    /// librdkafka has paused every partition for this rebalance, also those that stay, and resumes them once it is told
+    /// about those that change. Before that they are put back to where their sources are.
+    fn put_back(&self, consumer: &Client, changing: Vec<TopicPartition>) -> Result<(), BrokerError> {
+        let leases = lock(&self.leases);
+        let staying = leases.iter().filter(|(partition, _)| !changing.contains(partition));
+        let staying: Vec<_> = staying.map(|(_, lease)| Arc::clone(lease)).collect();
+        drop(leases);
+        lease::seek(consumer, &staying)
     }
 
     pub(super) fn close_leases(&self) {
