@@ -153,7 +153,8 @@ impl StateHome {
             let ours = record.and_then(|record| record.partitions.get(partition));
             let epoch = TaskRecord::epoch_of(metadata);
             let same = match (record, ours) {
-                (Some(record), Some(ours)) => epoch == Some(record.epoch) && ours.next == *offset,
+                // An epoch that found nothing of it assigned leaves the offset as it was.
+                (Some(record), Some(ours)) => epoch.is_some_and(|epoch| epoch <= record.epoch) && ours.next == *offset,
                 // A topic that was not read for a while: its offset is of an earlier epoch.
                 (Some(record), None) => epoch.is_none_or(|epoch| epoch <= record.epoch),
                 (None, _) => epoch.is_none(),

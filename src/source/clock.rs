@@ -132,6 +132,11 @@ impl Board {
         self.shared.assigned.store(false, Ordering::SeqCst);
     }
 
+    /// Whether there is an assignment that stands.
+    pub fn is_assigned(&self) -> bool {
+        self.shared.assigned.load(Ordering::SeqCst)
+    }
+
     /// Removes a partition: it holds nothing back any more.
     pub fn remove(&self, clock: &Arc<PartitionClock>) {
         if !clock.finished.swap(true, Ordering::SeqCst) {

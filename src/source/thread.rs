@@ -356,7 +356,10 @@ impl Source {
         let SourceParts { board, outgoing, one_task, clock, .. } = &mut self.parts;
         let now = || clock.wall();
         if *one_task {
-            outgoing.announce(0, board.watermark(0, now));
+            // While partitions are being taken away nothing may be decided: their offsets no longer commit with it.
+            if board.is_assigned() {
+                outgoing.announce(0, board.watermark(0, now));
+            }
         } else {
             // A task that is being taken away stands still: what a watermark would still decide in it belonged to an epoch that no
             // longer commits its offsets.

@@ -130,9 +130,26 @@ fn assert_multisets(what: &str, wanted: &[String], got: &[String]) {
 
 fn dump(app: &App, name: &str) {
     let mut out = String::new();
-    for (what, topic) in [("in", app.topic.clone()), ("out", app.output.clone()), ("log", format!("{}-changelog", app.id))] {
+    for (what, topic) in
+        [("in", app.topic.clone()), ("out", app.output.clone()), ("log", format!("{}-changelog", app.id))]
+    {
         for r in app.kafka.read_committed(&topic) {
-            writeln!(out, "{what} {} {} {:?} {} {}", r.partition, r.offset, r.timestamp_ms, lossy(r.key.as_deref()), if what == "log" { r.value.as_deref().map_or("(null)".into(), |v| v.iter().map(|b| format!("{b:02x}")).collect::<String>()) } else {lossy(r.value.as_deref())}).unwrap();
+            writeln!(
+                out,
+                "{what} {} {} {:?} {} {}",
+                r.partition,
+                r.offset,
+                r.timestamp_ms,
+                lossy(r.key.as_deref()),
+                if what == "log" {
+                    r.value
+                        .as_deref()
+                        .map_or("(null)".into(), |v| v.iter().map(|b| format!("{b:02x}")).collect::<String>())
+                } else {
+                    lossy(r.value.as_deref())
+                }
+            )
+            .unwrap();
         }
     }
     std::fs::write(format!("/work/t/attack-scratch/dump-{name}"), out).unwrap();

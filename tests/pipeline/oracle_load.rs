@@ -10,7 +10,8 @@ use crate::harness::{App, Random};
 use crate::support::client::{Kafka, NewRecord};
 
 /// The keys of the input.
-pub const INPUT: &str = "time: {field: ts}\n    id: id\n    out_of_orderness: 2s\n    idle_timeout: 0s\n    max_skew: 30s";
+pub const INPUT: &str =
+    "time: {field: ts}\n    id: id\n    out_of_orderness: 2s\n    idle_timeout: 0s\n    max_skew: 30s";
 
 /// One rule for each kind of state that a rule can keep.
 pub const RULES: &str = r#"
@@ -154,9 +155,8 @@ impl Load {
 
     /// Writes events in a transaction that aborts: nobody may see them.
     pub fn write_aborted(&self, app: &App) {
-        let events = (0..self.partitions).map(|n| {
-            NewRecord { value: event(-1, BEGIN_MS, "a", Some(0), 9), ..NewRecord::default() }.to(n as i32)
-        });
+        let events = (0..self.partitions)
+            .map(|n| NewRecord { value: event(-1, BEGIN_MS, "a", Some(0), 9), ..NewRecord::default() }.to(n as i32));
         app.kafka.produce_transaction(&app.topic, events, false);
     }
 

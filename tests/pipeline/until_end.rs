@@ -109,7 +109,8 @@ fn it_ends_while_a_producer_goes_on_and_a_second_run_takes_up_from_there() {
 
 #[test]
 fn what_waited_for_order_at_the_end_is_decided_once() {
-    let rules = "id: silence\nquery: |\n  sequence by kind with maxspan=30s [any where true] ![any where kind == \"y\"]\n";
+    let rules =
+        "id: silence\nquery: |\n  sequence by kind with maxspan=30s [any where true] ![any where kind == \"y\"]\n";
     let app = App::new(kafka(), 1, rules);
     app.kafka.produce(&app.topic, [event(0)]);
     app.until_end();

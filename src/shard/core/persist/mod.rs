@@ -230,7 +230,8 @@ impl TaskState {
         }
         dedup::store(&mut ledger, &mut self.dedup);
         suppression::store(&mut ledger, &mut self.suppressed);
-        order::store(&mut ledger, &mut self.order, self.watermark, names);
+        let ended = self.finishing.is_some() && self.order.is_empty();
+        order::store(&mut ledger, &mut self.order, (self.watermark, ended), names);
         if out.is_empty() {
             std::mem::swap(out, &mut ledger.changes);
         } else {
