@@ -155,7 +155,7 @@ impl Core {
     fn take_one(&mut self, signal: Signal, out: &mut Output) {
         self.seen = (self.seen.0 + 1, self.seen.1 + evidence_bytes(&signal.event));
         let (window, shared) = (self.shared.settings.dedup_window, &mut self.shared);
-        let task = task_state(&mut self.tasks, signal.task, shared.settings.durable);
+        let task = task_state(&mut self.tasks, signal.task, shared.settings.durable, self.epoch);
         if window > Span::ZERO {
             let dimension = shared.plan.dimensions.get(signal.dimension.0 as usize).map_or(0, |d| d.hash);
             let id = task.dedup.id(&signal, dimension);
@@ -164,8 +164,9 @@ impl Core {
             }
             // A late one is taken at once, so it must not overtake one that waits.
             let behind = signal.late.is_some() && task.waits();
-            if let Some(tier) = task.tier.as_mut().filter(|tier| behind || !tier.runs.certainly_new(id)) {
-                return tier.runs.look_up(signal, id);
+            let live = task.dedup.live_from();
+            if let Some(tier) = task.tier.as_mut().filter(|tier| behind || !tier.runs.certainly_new(id, live)) {
+                return tier.runs.look_up(signal, id, live);
             }
             task.dedup.remember(id, signal.event.time, window, task.watermark);
         }
@@ -178,12 +179,12 @@ impl Core {
     /// is ignored; [`Timestamp::MAX`] is the end of the task's input, as [`Core::finish`].
     pub fn advance(&mut self, task: Task, watermark: Timestamp, out: &mut Output) {
         if watermark == Timestamp::MAX {
-            let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+            let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
             let end = state.watermark.max(state.newest);
             finish(state, end, &mut self.shared, out);
             return;
         }
-        let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
         if watermark <= state.watermark {
             return;
         }
@@ -304,31 +305,31 @@ impl Core {
 
     /// The keys taken up so far are whole: lets those go that do not fit, and says what is to be put into scratch space.
     pub fn restored_keys(&mut self, task: Task) -> Vec<Request> {
-        task_state(&mut self.tasks, task, self.shared.settings.durable).revive_all(&mut self.shared);
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared);
         // What is being restored is in the store, and counts as stored with epoch 0. The hand passes once to see who was
         // touched, and once to let go.
         self.evict(0);
         self.evict(0);
         let mut requests = Vec::new();
-        task_state(&mut self.tasks, task, self.shared.settings.durable).take_requests(&mut requests);
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).take_requests(&mut requests);
         requests
     }
 
     /// Begins to restore a task that stood at this watermark; its parts follow.
     pub fn restore(&mut self, task: Task, watermark: Timestamp) {
         self.drop_task(task);
-        task_state(&mut self.tasks, task, self.shared.settings.durable).watermark = watermark;
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).watermark = watermark;
     }
 
     /// Takes one part of a task that is being restored. Parts come in key order within each changelog partition.
     pub fn restore_part(&mut self, task: Task, partition: u16, key: &[u8], value: &[u8]) -> Result<(), Damaged> {
-        let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
         persist::restore_part(state, &mut self.shared, partition, key, value)
     }
 
     /// All parts of a task were restored.
     pub fn restored(&mut self, task: Task) {
-        task_state(&mut self.tasks, task, self.shared.settings.durable).restored(&mut self.shared);
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared);
     }
 
     /// Forgets a task's state: its partition was revoked.
@@ -389,12 +390,13 @@ fn evidence_bytes(event: &Evidence) -> usize {
     std::mem::size_of::<Evidence>() + 16 + event.fields.heap_bytes() + event.id.as_ref().map_or(0, |id| id.len())
 }
 
-fn task_state<'a>(tasks: &'a mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>) -> &'a mut TaskState {
+/// The state of a task, begun in the epoch after `epoch` if there is none.
+fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>, epoch: u32) -> &mut TaskState {
     let at = tasks.iter().position(|(held, _)| *held == task).unwrap_or_else(|| {
         let life = LIVES.fetch_add(1, Ordering::Relaxed) + 1;
         let ledger = durable.map(|durable| Ledger::new(durable, task));
         let tier = durable.and_then(|durable| Tier::new(&durable, task, life));
-        tasks.push((task, TaskState::new(ledger, tier, life)));
+        tasks.push((task, TaskState::new(ledger, tier, life, epoch)));
         tasks.len() - 1
     });
     &mut tasks[at].1

@@ -81,7 +81,7 @@ pub(super) struct TaskState {
     pub(super) unrevived: Vec<KeyId>,
     /// Who this state is to those who answer it.
     pub(super) life: Life,
-    /// Epochs stored.
+    /// The core's epochs that are over.
     pub(super) epoch: u32,
     /// Where eviction looks next.
     pub(super) hand: usize,
@@ -117,7 +117,7 @@ macro_rules! matching {
 
 impl TaskState {
     /// A task without state, whose changes go to `ledger`, if any.
-    pub(super) fn new(ledger: Option<Ledger>, tier: Option<Tier>, life: Life) -> TaskState {
+    pub(super) fn new(ledger: Option<Ledger>, tier: Option<Tier>, life: Life, epoch: u32) -> TaskState {
         let durable = ledger.is_some();
         TaskState {
             watermark: Timestamp::MIN,
@@ -137,7 +137,7 @@ impl TaskState {
             finishing: None,
             unrevived: Vec::new(),
             life,
-            epoch: 0,
+            epoch,
             hand: 0,
         }
     }

@@ -99,16 +99,16 @@ impl Runs {
         self.runs.push(run);
     }
 
-    /// Whether an id is certainly in no run.
+    /// Whether an id is certainly in no run of a live bucket.
     #[inline]
-    pub(in super::super) fn certainly_new(&self, id: Id) -> bool {
-        !self.runs.iter().any(|run| run.filter.perhaps(id.low()))
+    pub(in super::super) fn certainly_new(&self, id: Id, live_from: i64) -> bool {
+        !self.runs.iter().any(|run| run.bucket >= live_from && run.filter.perhaps(id.low()))
     }
 
     /// The signal waits until the runs that may hold its id were read.
-    pub(in super::super) fn look_up(&mut self, signal: Signal, id: Id) {
+    pub(in super::super) fn look_up(&mut self, signal: Signal, id: Id, live_from: i64) {
         let before = self.wanted.len();
-        let perhaps = self.runs.iter().filter(|run| run.filter.perhaps(id.low()));
+        let perhaps = self.runs.iter().filter(|run| run.bucket >= live_from && run.filter.perhaps(id.low()));
         let keys: Vec<Vec<u8>> = perhaps.map(|run| self.block_key(run, id)).collect();
         self.wanted.extend(keys);
         self.waiting.push_back(Lookup { signal, id, blocks: self.wanted.len() - before });
