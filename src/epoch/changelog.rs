@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::broker::OutRecord;
 use crate::event::{Changes, stable_hash64};
+use crate::fault::{self, Bug};
 use crate::store::codec::{Damaged, Reader, Writer};
 
 /// Bytes of one chunk: with key and headers below Kafka's default `max.message.bytes` of 1 MiB.
@@ -39,6 +40,9 @@ impl Changelog {
     /// The records of some changes, in their order.
     pub fn records(&self, changes: &Changes, mut send: impl FnMut(OutRecord)) {
         for (partition, key, value) in changes.iter() {
+            if value.is_none() && fault::planted(Bug::TombstoneLost) {
+                continue;
+            }
             let Some(large) = value.filter(|value| value.len() > self.chunk) else {
                 send(self.record(partition, key.to_vec(), value.map(<[u8]>::to_vec)));
                 continue;

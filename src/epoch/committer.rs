@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::state::{Prepared, StateParts};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
 use crate::event::{Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Timestamp, TopicId, TopicTable};
-use crate::fault;
+use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
@@ -245,7 +245,14 @@ impl Committer {
         let now = self.parts.clock.wall();
         for letter in report.dead_letters {
             *epoch.progress.dead_letters.entry(letter.code.name().into()).or_default() += 1;
-            records.push(self.parts.encoder.dead_letter(letter, now, limits));
+            let record = self.parts.encoder.dead_letter(letter, now, limits);
+            if fault::planted(Bug::DeadLetterOutsideTransaction) {
+                self.parts.producer.begin()?;
+                self.parts.producer.send(record)?;
+                self.parts.producer.commit(&[], &*self.parts.group)?;
+            } else {
+                records.push(record);
+            }
         }
         for (topic, counts) in &report.counts {
             epoch.progress.counts.entry(self.parts.topics.name(*topic)).or_default().merge(counts);
@@ -295,6 +302,11 @@ impl Committer {
             };
             let positions: Vec<Position> =
                 epoch.positions.values().map(|at| self.position(at.next, metadata(at))).collect();
+            if fault::planted(Bug::StoreBeforeCommit)
+                && let (Some(state), Some(prepared)) = (&mut self.parts.state, &prepared)
+            {
+                state.store(number, prepared, Vec::new(), self.parts.clock.wall().as_millis());
+            }
             self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
             fault::point("epoch.committed");
             if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
@@ -321,6 +333,10 @@ impl Committer {
     ) -> Result<(), BrokerError> {
         let producer = &mut self.parts.producer;
         let state = self.parts.state.as_ref();
+        if fault::planted(Bug::OffsetsBeforeOutputs) {
+            producer.begin()?;
+            producer.commit(positions, &*self.parts.group)?;
+        }
         let sent = producer.begin().and_then(|()| {
             fault::point("epoch.begun");
             records.into_iter().try_for_each(|record| producer.send(record))?;

@@ -9,6 +9,7 @@ use super::changelog::Changelog;
 use super::record::{self, PartitionRecord, TaskRecord};
 use crate::broker::{BrokerError, Producer, TopicPartition};
 use crate::event::{Changes, ReadPosition, Task, TopicTable};
+use crate::fault::{self, Bug};
 use crate::store::codec::Writer;
 use crate::store::{Applied, Batch, Store};
 
@@ -106,7 +107,9 @@ impl StateParts {
             held.epoch = epoch_number;
             held.written_ms = now_ms;
             let of_group = epoch.announced.iter().filter(|(task, _)| self.grouping.of_task(**task) == group);
-            held.watermarks.extend(of_group.map(|(task, watermark)| (*task, *watermark)));
+            if !fault::planted(Bug::WatermarkBack) {
+                held.watermarks.extend(of_group.map(|(task, watermark)| (*task, *watermark)));
+            }
             held.write(&mut writer);
             records.put(group, record::KEY, writer.bytes());
         }
@@ -121,7 +124,8 @@ impl StateParts {
 
     pub(super) fn send(&self, prepared: &Prepared, producer: &mut dyn Producer) -> Result<(), BrokerError> {
         let mut sent = Ok(());
-        for changes in &prepared.changes {
+        let left_out = usize::from(fault::planted(Bug::ChangelogPartial) && prepared.changes.len() > 1);
+        for changes in &prepared.changes[left_out..] {
             self.changelog.records(changes, |record| {
                 if sent.is_ok() {
                     sent = producer.send(record);

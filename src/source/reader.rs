@@ -10,6 +10,7 @@ use crate::event::{
     DeadCode, DeadLetter, Hash128, Late, LatePolicy, Origin, Outcome, OutcomeCounts, PartitionClockState, Projected,
     Signal, Stage, Task, Timestamp, TopicId, stable_hash64, stable_hash128,
 };
+use crate::fault::{self, Bug};
 use crate::rules::plan::ConditionId;
 
 use super::clock::PartitionClock;
@@ -116,6 +117,9 @@ impl Reader {
     /// Takes up the clock that was committed with the offset. Whether the partition is idle is decided anew, on a fresh
     /// answer of the leader; one that was is asked at once, not after its timeout.
     pub fn restore(&mut self, clock: PartitionClockState) {
+        if fault::planted(Bug::ClocksNotInState) {
+            return;
+        }
         (self.newest, self.newest_stamp) = (clock.newest, clock.stamp);
         self.publish_clock();
         self.was_idle = clock.idle;

@@ -11,7 +11,7 @@ use super::outgoing::Outgoing;
 use super::reader::{Processor, Reader};
 use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
 use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
-use crate::fault;
+use crate::fault::{self, Bug};
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
 use crate::ring::{BarrierLine, Bell, Step};
 
@@ -218,7 +218,7 @@ impl Source {
         let mut read = 0;
         for at in 0..self.readers.len() {
             let reader = &mut self.readers[at];
-            if reader.finished || reader.released {
+            if reader.finished || reader.released && !fault::planted(Bug::StaleAssignment) {
                 continue;
             }
             let max_skew = self.parts.processor.streams[reader.stream].stream.max_skew;

@@ -80,7 +80,7 @@ fn counts(expected: &Expected, broker: &MemoryBroker) -> Result<(), String> {
 }
 
 /// The newest committed record of each task, by changelog partition.
-fn task_records(broker: &MemoryBroker) -> Result<BTreeMap<i32, TaskRecord>, String> {
+pub fn task_records(broker: &MemoryBroker) -> Result<BTreeMap<i32, TaskRecord>, String> {
     let mut records = BTreeMap::new();
     for stored in broker.records(CHANGELOG, true) {
         if let (Some([1]), Some(value)) = (stored.record.key.as_deref(), stored.record.value.as_deref()) {

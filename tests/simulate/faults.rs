@@ -75,6 +75,13 @@ pub enum What {
         /// Steps until it is started again.
         back_after: u64,
     },
+    /// From its next start on the process has other numbers of threads.
+    Reshape {
+        /// Sources.
+        sources: usize,
+        /// Shards.
+        shards: usize,
+    },
     /// The broker compacts the changelog.
     Compaction,
     /// The wall clock of the process jumps by so much.
@@ -106,7 +113,7 @@ impl Faults {
 pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Random) -> Vec<Fault> {
     let mut faults = Vec::new();
     for _ in 0..random.below(9) {
-        let what = match random.below(17) {
+        let what = match random.below(18) {
             0 | 1 if allowed.restarts => What::Crash { back_after: pause(random) },
             2..=4 if allowed.restarts => What::CrashAt {
                 point: random.below(POINTS.len() as u64) as usize,
@@ -127,6 +134,9 @@ pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Rand
             14 if allowed.disks => What::DiskCopied,
             15 if allowed.disks => What::DiskStale { back_after: pause(random) },
             16 if allowed.disks => What::Compaction,
+            17 if allowed.restarts => {
+                What::Reshape { sources: random.between(1, 3) as usize, shards: random.between(1, 4) as usize }
+            }
             _ => continue,
         };
         faults.push(Fault {

@@ -60,6 +60,9 @@ pub enum Act {
     },
     /// Nothing follows before all that was written is committed downstream.
     Quiet,
+    /// Nothing follows before every partition is committed as idle. Events written right after, the sleepers, are newer than
+    /// their partition's own clock allows and older than the watermark that its idleness let pass: they are late.
+    Asleep,
 }
 
 /// An act and when it comes, in milliseconds since the begin.
@@ -107,6 +110,9 @@ pub fn generate(setup: &Setup, one_shot: bool, random: &mut Random) -> Vec<Input
         in_transactions(setup, drafts, random, &mut inputs);
         push_ticks(setup, &mut inputs, &mut ids, now);
         inputs.push(Input { at_ms: now, act: Act::Quiet });
+        if setup.idle_ms.is_some() && !one_shot && random.one_in(2) {
+            push_sleepers(setup, random, &mut inputs, &mut ids, now);
+        }
     }
     // The last word: newer than anything a clock has said, in every partition.
     now += 40_000;
@@ -120,6 +126,43 @@ fn push_ticks(setup: &Setup, inputs: &mut Vec<Input>, ids: &mut u32, now: i64) {
         let payload = event(ids, BEGIN_MS + now, 'z', None, 0);
         inputs.push(Input { at_ms: now, act: Act::Write { place, producer: None, payload } });
     }
+}
+
+/// Events that are late only because their partition was idle.
+fn push_sleepers(setup: &Setup, random: &mut Random, inputs: &mut Vec<Input>, ids: &mut u32, ticked_ms: i64) {
+    let mut push = |act| inputs.push(Input { at_ms: ticked_ms, act });
+    push(Act::Asleep);
+    // The watermark of idle partitions commits with the next thing that does: what may have been under way when the last of
+    // them fell asleep, and one more.
+    for _ in 0..2 {
+        let place = random.pick(&setup.places());
+        push(Act::Write { place, producer: None, payload: Payload::Tombstone });
+        push(Act::Quiet);
+    }
+    push(Act::Asleep);
+    for _ in 0..random.between(1, 3) {
+        let key = Some(random.below(KEYS));
+        let place = place_of(setup, random, key);
+        let time_ms = BEGIN_MS + ticked_ms - setup.out_of_orderness_ms + random.between(1, 500);
+        let payload = event(ids, time_ms, random.pick(&['a', 'b', 'c', 'd']), key, random.below(10));
+        push(Act::Write { place, producer: None, payload });
+    }
+    push(Act::Quiet);
+}
+
+/// The ids of sleepers.
+pub fn sleepers(inputs: &[Input]) -> HashSet<u32> {
+    let mut found = HashSet::new();
+    let mut asleep = false;
+    for input in inputs {
+        match &input.act {
+            Act::Asleep => asleep = true,
+            Act::Write { payload: Payload::Event { id, .. }, .. } if asleep => drop(found.insert(*id)),
+            Act::Write { .. } => {}
+            _ => asleep = false,
+        }
+    }
+    found
 }
 
 fn event(ids: &mut u32, time_ms: i64, kind: char, key: Option<u64>, value: u64) -> Payload {
@@ -282,7 +325,7 @@ impl Act {
     /// Whether a scenario without it means something else: silences, and the ticks that let all clocks follow.
     pub fn is_needed(&self) -> bool {
         match self {
-            Act::Quiet => true,
+            Act::Quiet | Act::Asleep => true,
             Act::Write { payload: Payload::Event { kind, key, .. }, .. } => *kind == 'z' && key.is_none(),
             _ => false,
         }

@@ -33,13 +33,21 @@ mod world;
 /// The producers.
 mod writer;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use throughline::fault::Bug;
 
 use faults::Faults;
 use scenario::Scenario;
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 200;
+
+/// Seeds within which each planted bug must be found.
+const BUG_SEEDS: u64 = 1_000;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
@@ -53,8 +61,8 @@ fn allowed() -> Faults {
     Faults { restarts: named("restarts"), clock: named("clock"), disks: named("disks"), tiers: named("tiers") }
 }
 
-/// Runs seeds on all cores; the first that fails, shrunk.
-fn first_failure(seeds: std::ops::Range<u64>, faults: Faults) -> Option<String> {
+/// The first seed that fails, run on all cores; with a bug planted, that fails only with it.
+fn first_failing(seeds: Range<u64>, faults: Faults, bug: Option<Bug>) -> Option<u64> {
     let (next, found) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
     let work = || {
         loop {
@@ -62,18 +70,16 @@ fn first_failure(seeds: std::ops::Range<u64>, faults: Faults) -> Option<String> 
             if seed >= seeds.end || seed > found.load(Ordering::Relaxed) {
                 return;
             }
-            if run::play(&Scenario::of(seed, faults), None).is_err() {
+            let scenario = Scenario::of(seed, faults);
+            let fails = run::play(&scenario, bug).is_err();
+            if fails && (bug.is_none() || run::play(&scenario, None).is_ok()) {
                 found.fetch_min(seed, Ordering::Relaxed);
             }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let seed = found.into_inner();
-    if quiet::is_traced() && seed != u64::MAX {
-        return run::play(&Scenario::of(seed, faults), None).err();
-    }
-    (seed != u64::MAX).then(|| shrink::report(&Scenario::of(seed, faults), None))
+    Some(found.into_inner()).filter(|seed| *seed != u64::MAX)
 }
 
 #[test]
@@ -82,30 +88,42 @@ fn every_seed_comes_out_right() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIMULATE_SEEDS").unwrap_or(SEEDS),
     };
-    let (count, began) = (seeds.end - seeds.start, std::time::Instant::now());
-    if let Some(report) = first_failure(seeds, allowed()) {
-        panic!("{report}");
+    let (count, began) = (seeds.end - seeds.start, Instant::now());
+    if let Some(seed) = first_failing(seeds, allowed(), None) {
+        panic!("{}", shrink::report(&Scenario::of(seed, allowed())));
     }
     println!("{count} seeds, {:.0} a second", count as f64 / began.elapsed().as_secs_f64());
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
-    let mut found = 0;
     for seed in 0..20 {
-        let play = || run::play(&Scenario::of(seed, allowed()), None);
-        let (first, second) = (play(), play());
-        assert_eq!(first, second, "seed {seed}");
-        found += first.map_or(0, |outcome| outcome.correlations);
+        let play = || run::play(&Scenario::of(seed, Faults::ALL), None);
+        assert_eq!(play(), play(), "seed {seed}");
     }
-    assert!(found > 100, "simulations in which nothing is found show nothing: {found}");
 }
 
 #[test]
+fn each_planted_bug_is_found() {
+    let mut missed = Vec::new();
+    for &bug in Bug::ALL {
+        match first_failing(0..BUG_SEEDS, Faults::ALL, Some(bug)) {
+            Some(seed) => {
+                let why = run::play(&Scenario::of(seed, Faults::ALL), Some(bug)).expect_err("it failed before");
+                println!("{:<30} seed {seed:>3}: {}", format!("{bug:?}"), why.lines().next().unwrap_or_default());
+            }
+            None => missed.push(bug),
+        }
+    }
+    assert!(missed.is_empty(), "not found by {BUG_SEEDS} seeds: {missed:?}");
+}
+
+/// What many seeds come to, failure by failure: a look at a product that has more than one bug.
+#[test]
 fn census() {
-    let mut kinds: std::collections::BTreeMap<String, (u64, u64, String)> = Default::default();
-    let began = std::time::Instant::now();
-    for seed in 0..number("SIMULATE_SEEDS").unwrap_or(SEEDS) {
+    let Some(seeds) = number("SIMULATE_CENSUS") else { return };
+    let mut kinds: BTreeMap<String, (u64, u64, String)> = BTreeMap::new();
+    for seed in 0..seeds {
         let scenario = Scenario::of(seed, allowed());
         if let Err(failure) = run::play(&scenario, None) {
             let shape = &scenario.setup;
@@ -124,5 +142,4 @@ fn census() {
     for (kind, (n, seed, failure)) in kinds {
         println!("{n} {kind}\n   {seed}: {}", failure.chars().take(600).collect::<String>());
     }
-    println!("{:?}", began.elapsed());
 }

@@ -4,7 +4,7 @@
 //! What is late, and which record is a dead letter, is worked out here anew from the log alone. What rules find is left to
 //! `shard::core`, which other tests hold to a brute-force evaluator.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use throughline::broker::memory::{MemoryBroker, StoredRecord};
@@ -57,17 +57,24 @@ struct Oracle<'a> {
     letters: Vec<DeadLetter>,
     counts: HashMap<TopicId, OutcomeCounts>,
     ids: HashMap<String, Vec<TopicId>>,
+    sleepers: HashSet<String>,
     topics: [TopicId; 2],
 }
 
-/// Works it out. `quiets` are the log ends (in the order of `Setup::places`) at which all before was done and all clocks had
+/// Works it out. `sleepers` are late because their partition was idle; `quiets` are the log ends (in the order of `Setup::places`) at which all before was done and all clocks had
 /// moved on.
-pub fn expect(setup: &Setup, broker: &MemoryBroker, quiets: &[Vec<i64>]) -> Expected {
+pub fn expect(
+    setup: &Setup,
+    broker: &MemoryBroker,
+    sleepers: impl IntoIterator<Item = u32>,
+    quiets: &[Vec<i64>],
+) -> Expected {
     let table = TopicTable::default();
     table.intern_all(TOPICS).expect("room for two topics");
     let places = setup.places();
     let mut logs: Vec<Log> = places.iter().map(|place| Log::read(broker, *place)).collect();
     let mut oracle = Oracle::new(setup, &table);
+    oracle.sleepers = sleepers.into_iter().map(|id| format!("e{id}")).collect();
     let ends = vec![i64::MAX; places.len()];
     for upto in quiets.iter().chain([&ends]) {
         for (log, upto) in logs.iter_mut().zip(upto) {
@@ -114,6 +121,7 @@ impl<'a> Oracle<'a> {
             letters: Vec::new(),
             counts: HashMap::new(),
             ids: HashMap::new(),
+            sleepers: HashSet::new(),
             topics: TOPICS.map(|name| table.intern(name).expect("known")),
         }
     }
@@ -141,7 +149,7 @@ impl<'a> Oracle<'a> {
                 Ok(time) => {
                     let late = time < log.watermark(self.setup);
                     log.newest = log.newest.max(time);
-                    self.route(self.task(log.place), origin, time, late.then_some(stored), &mut signals);
+                    self.route((self.task(log.place), origin, time, late), stored, &mut signals);
                 }
                 Err((code, message, event_time)) => {
                     let record = (*stored.record).clone();
@@ -172,10 +180,8 @@ impl<'a> Oracle<'a> {
 
     fn route(
         &mut self,
-        task: Task,
-        origin: Origin,
-        time: Timestamp,
-        late: Option<&StoredRecord>,
+        (task, origin, time, late): (Task, Origin, Timestamp, bool),
+        stored: &StoredRecord,
         signals: &mut Vec<Signal>,
     ) {
         self.detector.detect(&self.event, &mut self.hits);
@@ -183,6 +189,7 @@ impl<'a> Oracle<'a> {
         let id = self.decoder.id_text(&self.event).expect("every event has an id");
         let identity = stable_hash128(7, id.as_bytes());
         self.ids.entry(id.clone()).or_default().push(origin.topic);
+        let late = late || self.sleepers.contains(&id);
         let arrival = Arrival {
             time,
             origin,
@@ -190,7 +197,7 @@ impl<'a> Oracle<'a> {
             id: &|| Some(id.clone()),
             identity: &|| identity,
             late: &|counts| {
-                late.map(|stored| match policy {
+                late.then(|| match policy {
                     LatePolicy::Process => Late::Process,
                     LatePolicy::Drop => Late::Drop,
                     LatePolicy::Dlq => Late::Dlq(counts.then(|| Box::new((*stored.record).clone()))),

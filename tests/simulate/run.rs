@@ -5,6 +5,7 @@ use std::time::Duration;
 use throughline::event::stable_hash64;
 use throughline::fault::Bug;
 
+use crate::input::sleepers;
 use crate::instance::Life;
 use crate::quiet::Quiet;
 use crate::random::Random;
@@ -54,7 +55,7 @@ pub fn play(scenario: &Scenario, bug: Option<Bug>) -> Result<Outcome, String> {
     if !world.is_level() {
         return Err("the end came before all was committed".to_owned());
     }
-    let expected = oracle::expect(&scenario.setup, &world.broker, &world.quiets.borrow());
+    let expected = oracle::expect(&scenario.setup, &world.broker, sleepers(&scenario.inputs), &world.quiets.borrow());
     check::all(&expected, &world.broker, &world.snapshots.borrow())?;
     Ok(Outcome { digest: digest(&world), steps: world.steps.get(), correlations: expected.correlations.len() })
 }

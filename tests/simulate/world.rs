@@ -359,6 +359,11 @@ impl World {
                     self.snapshot();
                 }
             }
+            What::Reshape { sources, shards } => {
+                let mut spec = instance.spec.borrow_mut();
+                spec.placement.sources = vec![None; sources];
+                spec.placement.shards = vec![None; shards];
+            }
             What::Compaction => self.broker.compact(CHANGELOG),
             // It is down already.
             What::Crash { .. } | What::Leave { .. } => {}
@@ -442,6 +447,9 @@ impl World {
         if input.act == Act::Quiet && !self.is_level() {
             return;
         }
+        if input.act == Act::Asleep && !self.is_asleep() {
+            return self.clock.advance(Duration::from_millis(100));
+        }
         let ahead = input.at_ms - self.now_ms();
         if ahead > 0 {
             // With idle partitions time must not pass over what was written and is not read yet: it decides what is late.
@@ -486,6 +494,13 @@ impl World {
             last.is_none_or(|last| self.committed_offset(*place) > last)
         };
         self.places.iter().all(level)
+    }
+
+    /// Whether every partition is committed as idle.
+    fn is_asleep(&self) -> bool {
+        let records = crate::check::task_records(&self.broker).unwrap_or_default();
+        let idle = records.values().flat_map(|record| record.partitions.values()).filter(|at| at.clock.idle).count();
+        idle == self.places.len()
     }
 
     /// Whether the producers and the faults have had their say.

@@ -36,6 +36,7 @@ use super::state::{Gone, KeyState};
 use super::task::{Shared, TaskState};
 use super::tier::Stem;
 use crate::event::{Changes, DimensionId, HashRange, Key, Task, Timestamp};
+use crate::fault::{self, Bug};
 use crate::store::codec::{Damaged, Reader, Writer};
 use crate::timeline::Cut as Segment;
 
@@ -228,10 +229,16 @@ impl TaskState {
             held.stored_in = epoch;
             ledger.store_key(held.dimension, &held.key, &mut held.state, names);
         }
-        dedup::store(&mut ledger, &mut self.dedup);
-        suppression::store(&mut ledger, &mut self.suppressed);
-        let ended = self.finishing.is_some() && self.order.is_empty();
-        order::store(&mut ledger, &mut self.order, (self.watermark, ended), names);
+        if !fault::planted(Bug::DedupNotInState) {
+            dedup::store(&mut ledger, &mut self.dedup);
+        }
+        if !fault::planted(Bug::SuppressionLost) {
+            suppression::store(&mut ledger, &mut self.suppressed);
+        }
+        if !fault::planted(Bug::OrderHeapNotInState) {
+            let ended = self.finishing.is_some() && self.order.is_empty();
+            order::store(&mut ledger, &mut self.order, (self.watermark, ended), names);
+        }
         if out.is_empty() {
             std::mem::swap(out, &mut ledger.changes);
         } else {
