@@ -10,6 +10,7 @@
 //! rebalance, a transaction of unknown outcome, a broker gone), the incarnation is dropped whole and the next one starts
 //! from the committed offsets: there is one way to recover, and it is the way of a fresh start.
 
+mod breaker;
 mod encoders;
 mod incarnation;
 mod lookup;
@@ -28,21 +29,13 @@ use std::time::{Duration, Instant};
 use crate::broker::{BrokerError, ErrorKind};
 use crate::epoch::Progress;
 
+use breaker::{Breaker, OPENINGS_MAX, Verdict};
 use incarnation::{End, Incarnation};
-
-/// First pause before a new incarnation; doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(15);
-
-/// Incarnations that fail one after the other without a single committed epoch before the process gives up: endless
-/// retries hide what an orchestrator should see.
-const FAILURES_MAX: u32 = 20;
 
 /// Runs the pipeline until its input ends (a bounded one), [`Control`] stops it, or it cannot go on. Returns the totals of
 /// everything committed.
 pub fn run(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
-    let mut failures = 0;
-    let mut pause = PAUSE_MIN;
+    let mut breaker = Breaker::new();
     let mut worked = false;
     loop {
         let before = control.progress().epochs;
@@ -64,17 +57,13 @@ pub fn run(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
         if !may_pass(error.kind) || control.is_stopping() {
             return Err(error.into());
         }
-        let progressed = control.progress().epochs > before;
-        (failures, pause) = if progressed { (1, PAUSE_MIN) } else { (failures + 1, (pause * 2).min(PAUSE_MAX)) };
-        if failures >= FAILURES_MAX {
-            return Err(PipelineError::from(BrokerError::new(
-                error.kind,
-                format!("gave up after {FAILURES_MAX} attempts without progress: {error}"),
-            )));
-        }
-        tracing::warn!(%error, attempt = failures, pause_ms = pause.as_millis() as u64, "starting again from the committed offsets");
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
+        let committed = control.progress().epochs > before;
+        let Verdict::Open { pause, openings } = breaker.failed(committed, Instant::now()) else {
+            let message = format!("gave up after {OPENINGS_MAX} attempts without progress: {error}");
+            return Err(BrokerError::new(error.kind, message).into());
+        };
+        tracing::warn!(%error, attempt = openings, pause_ms = pause.as_millis() as u64, "starting again from the committed offsets");
+        while !breaker.may_try(Instant::now()) {
             if control.is_stopping() {
                 return Ok(control.progress());
             }

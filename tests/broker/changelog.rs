@@ -9,6 +9,7 @@ use throughline::broker::{Broker, ErrorKind, Flow, LogInfo, OutRecord};
 
 use crate::member::{Member, SOON, broker, position, settings, subscription};
 use crate::support::client::NewRecord;
+use crate::support::jvm::PrivateBroker;
 use crate::support::{kafka, unique, wait_until};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -253,6 +254,59 @@ fn a_range_that_begins_before_the_log_does_is_read_from_where_the_log_begins() {
     // All of it is gone, and nothing has come after.
     kafka().delete_records(&topic, 1, 10);
     assert_eq!(offsets(&read(&topic, &[(0, 2, 9), (1, 0, 10)])), [(0, 7), (0, 8)]);
+}
+
+#[test]
+fn a_broker_that_restarts_in_the_middle_costs_time_and_nothing_else() {
+    let mut private = PrivateBroker::start();
+    let log = "log";
+    private.create_topic(log, 2, &[]);
+    // More than is fetched ahead.
+    private.produce(log, (0..30_000).map(|n| put(n % 2, &n.to_string(), &"x".repeat(3_000))));
+    let broker = broker(&private, "app", "one");
+    let mut seen = [0_i64; 2];
+    let read = broker.read_log(log, &[(0, 0, 15_000), (1, 0, 15_000)], &mut |record| {
+        let seen = &mut seen[record.partition as usize];
+        assert_eq!(record.offset, *seen, "partition {}", record.partition);
+        *seen += 1;
+        if record.partition == 0 && record.offset == 1_000 {
+            private.kill();
+            private.restart();
+        }
+        Flow::Continue
+    });
+    read.expect("read");
+    assert_eq!(seen, [15_000, 15_000]);
+    let error = broker.read_log("none", &[(0, 0, 1)], &mut |_| Flow::Continue).expect_err("no such topic");
+    assert_eq!(error.kind, ErrorKind::TopicMissing, "{error}");
+}
+
+#[test]
+fn rights_on_the_log_that_are_missing_are_named() {
+    let private = PrivateBroker::start();
+    let mut settings = settings(&private, "app", "one");
+    settings.brokers = private.sasl_brokers();
+    settings.properties.extend(PrivateBroker::sasl_properties("alice").map(|(n, v)| (n.to_owned(), v)));
+    let broker = KafkaBroker::new(settings).expect("settings");
+    let error = broker.prepare_log("log", 1, SOON).expect_err("not allowed to see it");
+    assert_eq!(error.kind, ErrorKind::Authorization, "{error}");
+    assert!(error.message.contains("topic log") && error.message.contains("changelog"), "{error}");
+    private.allow("alice", &["--operation", "Describe", "--topic", "log"]);
+    wait_until("Describe is known", SOON, || {
+        broker.prepare_log("log", 1, SOON).is_err_and(|error| error.message.contains("Create on the topic"))
+    });
+    private.allow("alice", &["--operation", "Create", "--topic", "log"]);
+    wait_until("Create is known", SOON, || {
+        broker.prepare_log("log", 1, SOON).is_err_and(|error| error.message.contains("DescribeConfigs on"))
+    });
+    private.allow("alice", &["--operation", "DescribeConfigs", "--topic", "log"]);
+    wait_until("DescribeConfigs is known", SOON, || broker.prepare_log("log", 1, SOON).is_ok());
+    private.produce("log", [put(0, "a", "1")]);
+    let error = broker.read_log("log", &[(0, 0, 1)], &mut |_| Flow::Continue).expect_err("no right to read");
+    assert_eq!(error.kind, ErrorKind::Authorization, "{error}");
+    private.allow("alice", &["--operation", "Read", "--topic", "log"]);
+    private.allow("alice", &["--operation", "Read", "--group", "app"]);
+    wait_until("Read is known", SOON, || broker.read_log("log", &[(0, 0, 1)], &mut |_| Flow::Continue).is_ok());
 }
 
 fn out(topic: &str, partition: Option<i32>, value: &str) -> OutRecord {

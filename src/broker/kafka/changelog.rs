@@ -87,14 +87,13 @@ fn check(lookup: &Lookup, topic: &str, timeout: Duration) -> Result<Duration, Br
     };
     let answer = lookup.administer(timeout, ask).map_err(|error| lookup.failed(&what, &error))?;
     let resource = answer.into_iter().next().unwrap_or(Err(RDKafkaErrorCode::Unknown));
-    let resource = resource.map_err(|code| match classify::kind(code) {
-        ErrorKind::Authorization => {
-            BrokerError::new(ErrorKind::Authorization, format!("{what}: {code}; grant DescribeConfigs on the topic"))
-        }
-        _ => lookup.failed(&what, &KafkaError::Global(code)),
-    })?;
+    let resource = resource.map_err(|code| lookup.failed(&what, &KafkaError::Global(code)))?;
     let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref());
-    let policy = value("cleanup.policy").unwrap_or("delete");
+    // To whom may not ask, the wrapper gives an answer without settings.
+    let Some(policy) = value("cleanup.policy") else {
+        let message = format!("{what}: the broker does not tell; grant DescribeConfigs on the topic");
+        return Err(BrokerError::new(ErrorKind::Authorization, message));
+    };
     if policy.split(',').map(str::trim).any(|word| word != "compact") {
         return Err(log_not_compacted(topic, policy));
     }

@@ -37,7 +37,10 @@ pub(super) fn committed<C: ConsumerContext>(
             |failed: rdkafka::error::KafkaError| failed.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         let failed = match answer.map_err(code).and_then(|answer| read(&answer)) {
             Ok(known) => return Ok(known),
-            Err(code) => classify::by_code("asking the group's committed offsets", code),
+            Err(code) => classify::by_code(
+                "asking the group's committed offsets (those of an open transaction are waited for)",
+                code,
+            ),
         };
         let passing = matches!(failed.kind, ErrorKind::Transient | ErrorKind::Unreachable);
         if !passing || Instant::now() > deadline {

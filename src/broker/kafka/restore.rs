@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
@@ -75,6 +75,10 @@ pub(super) fn read(
     if ranges.is_empty() {
         return Ok(());
     }
+    // Of a topic that is missing librdkafka says nothing; it waits for it.
+    if lookup.describe(topic, REQUEST_TIMEOUT)?.is_none() {
+        return Err(classify::by_code(&format!("reading changelog {topic}"), RDKafkaErrorCode::UnknownTopic));
+    }
     let config = settings.log_reader(ranges.len());
     let consumer = config.create_with_context(ClientLog::default()).map_err(|e| settings::setting(&e))?;
     let patience = settings.transaction_timeout() + COORDINATOR_LOOKS_EVERY;
@@ -135,42 +139,47 @@ impl LogReader<'_> {
         self.look()
     }
 
-    /// Asks about partitions that stand at their end, and gives up what stands still.
+    /// Looks after partitions that give nothing at the moment.
     fn look(&mut self) -> Result<(), BrokerError> {
         if std::mem::take(&mut self.moved) {
             self.progress = Instant::now();
         }
-        let waiting: Vec<i32> = self
-            .ranges
-            .iter()
-            .filter(|(_, range)| range.at_end.is_some() && !range.confirmed)
-            .map(|(p, _)| *p)
-            .collect();
-        let name = |partition: &i32| TopicPartition { topic: self.topic.into(), partition: *partition };
-        let ends =
-            self.lookup.offsets(&waiting.iter().map(name).collect::<Vec<_>>(), Bound::StableEnd, REQUEST_TIMEOUT);
-        for (partition, end) in waiting.into_iter().zip(ends.unwrap_or_default()) {
-            if let Some(range) = self.ranges.get_mut(&partition)
-                && end >= range.to
-            {
-                range.confirmed = true;
-                let again = self.list(std::iter::once(partition))?;
-                self.consumer.seek_partitions(again, REQUEST_TIMEOUT).map_err(|e| self.failed(&e))?;
-            }
+        match self.confirm() {
+            Err(error) if !matches!(error.kind, ErrorKind::Transient | ErrorKind::Unreachable) => return Err(error),
+            // Asked again at the next look.
+            _ => {}
         }
         let stalled = |range: &Range| range.at_end.unwrap_or(self.progress).elapsed() > self.patience;
-        match self.ranges.iter().find(|(_, range)| stalled(range)) {
-            None => Ok(()),
-            Some((partition, Range { next, to, at_end, .. })) => {
-                let why = match at_end {
-                    Some(_) => "a transaction is open there",
-                    None => "its leader gives nothing",
-                };
-                let what = format!("reading {}/{partition} up to {to}", self.topic);
-                let reason = format!("it stands still at {next} for {} s: {why}", self.patience.as_secs());
-                Err(classify::error(ErrorKind::Transient, &what, &reason))
+        let Some((partition, range)) = self.ranges.iter().find(|(_, range)| stalled(range)) else { return Ok(()) };
+        let why = match range.at_end {
+            Some(_) if !range.confirmed => "a transaction is open there",
+            _ => "its leader gives nothing",
+        };
+        let what = format!("reading {}/{partition} up to {}", self.topic, range.to);
+        let reason = format!("it stands still at {} for {} s: {why}", range.next, self.patience.as_secs());
+        Err(classify::error(ErrorKind::Transient, &what, &reason))
+    }
+
+    /// Asks the leaders about partitions that stand at their end, and reads those on whose range lies below it.
+    fn confirm(&mut self) -> Result<(), BrokerError> {
+        let doubtful = |(partition, range): (&i32, &Range)| {
+            let name = TopicPartition { topic: self.topic.into(), partition: *partition };
+            (range.at_end.is_some() && !range.confirmed).then_some(name)
+        };
+        let doubtful: Vec<_> = self.ranges.iter().filter_map(doubtful).collect();
+        let ends = self.lookup.offsets(&doubtful, Bound::StableEnd, REQUEST_TIMEOUT)?;
+        for (TopicPartition { partition, .. }, end) in doubtful.iter().zip(ends) {
+            if self.ranges.get(partition).is_some_and(|range| end >= range.to) {
+                let again = self.list(std::iter::once(*partition))?;
+                let sought = self.consumer.seek_partitions(again, REQUEST_TIMEOUT);
+                let sought = sought.and_then(|list| list.elements().iter().try_for_each(|p| p.error()));
+                sought.map_err(|e| self.failed(&e))?;
+                if let Some(range) = self.ranges.get_mut(partition) {
+                    range.confirmed = true;
+                }
             }
         }
+        Ok(())
     }
 
     /// An error on the way: what passes by itself is waited for, as long as anything comes.
