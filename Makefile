@@ -4,13 +4,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test check bench
+.PHONY: help setup setup-build demo test check simulate simulate-bugs bench
 
 # A toolchain that setup has just installed is not yet on the caller's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 help: ## What can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 setup: ## System packages and toolchain, for building and for all tests
 	@scripts/setup.sh test
@@ -32,6 +32,13 @@ check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 	cargo clippy --features faults --all-targets -- -D warnings
 	cargo test --features faults --lib --bins --test tidy
 	RUSTDOCFLAGS="-D warnings" cargo doc --features faults --no-deps
+
+simulate: setup-build ## The pipeline under a seeded scheduler: SEEDS=10000, or one of them: SEED=7
+	@SIMULATE_SEEDS=$(SEEDS) SIMULATE_SEED=$(SEED) \
+		cargo test --quiet --features faults --test simulate every_seed -- --nocapture
+
+simulate-bugs: setup-build ## Which seed of the simulation finds each planted bug
+	@cargo test --quiet --features faults --test simulate each_planted -- --nocapture
 
 bench: setup-build ## Criterion benches
 	cargo bench

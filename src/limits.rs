@@ -60,6 +60,12 @@ pub const STATE_MEMORY_BYTES_DEFAULT: usize = 256 << 20;
 /// Least memory for state: one shard's working set with room to spill.
 pub const STATE_MEMORY_BYTES_MIN: usize = 16 << 20;
 
+/// Part of the memory for state that the store's block cache takes: 1 / this.
+pub const STORE_CACHE_SHARE: usize = 8;
+
+/// Part of the memory for state that the store's write buffers take: 1 / this.
+pub const STORE_WRITE_BUFFER_SHARE: usize = 8;
+
 /// Longest name of a topic; Kafka's own limit.
 pub const TOPIC_BYTES_MAX: usize = 249;
 

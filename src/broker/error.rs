@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Setting,
     /// Reading or writing a file failed.
     File,
+    /// State on disk could not be read: it is set aside and rebuilt from the changelog.
+    State,
     /// None of these; the client cannot go on.
     Fatal,
 }

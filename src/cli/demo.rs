@@ -143,6 +143,8 @@ fn spec(plan: crate::rules::plan::Plan, broker: &MemoryBroker) -> Spec {
         delivery: Delivery::ExactlyOnce,
         epoch: Duration::from_millis(200),
         locality: Locality::Instance,
+        state: None,
+        state_memory: None,
         dedup_window: Span::from_secs(3600),
         retention: Span::from_secs(86_400),
         placement: Placement { sources: vec![None], shards: vec![None], unpinned_because: None },

@@ -93,7 +93,7 @@ impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Failure {
         let exit = match error.stage {
             Stage::Setup => Exit::Usage,
-            Stage::Running => Exit::Unreachable,
+            Stage::Running | Stage::State => Exit::Unreachable,
         };
         Failure::new(exit, error.message)
     }

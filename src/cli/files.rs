@@ -100,6 +100,8 @@ fn spec(plan: Plan, names: Vec<String>, input: &FileInput, time: TimeSource, bro
         delivery: Delivery::AtLeastOnce,
         epoch: Duration::from_millis(200),
         locality: Locality::Instance,
+        state: None,
+        state_memory: None,
         dedup_window: if input.id.is_empty() { Span::ZERO } else { Span::MAX },
         retention: Span::MAX,
         placement: Placement { sources: vec![None], shards: vec![None], unpinned_because: None },

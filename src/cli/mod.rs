@@ -21,6 +21,7 @@ mod sarif;
 mod search;
 mod service;
 mod show;
+mod state;
 mod validate;
 mod version;
 

@@ -23,18 +23,37 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the service until it is told to stop, or with `until_end` until every partition reached the end it had at the start.
 pub fn run(settings: &Settings, plan: Plan, until_end: bool, control: &Control) -> Result<Progress, PipelineError> {
-    let spec = spec(settings, plan, until_end)?;
+    let mut spec = spec(settings, plan, until_end)?;
     announce(settings, &spec);
     let started = Instant::now();
     let reporter = Reporter::start(control.clone());
-    let result = pipeline::run(&spec, control);
+    let result = keep_state(settings, &mut spec, control);
     reporter.finish();
     let progress = result?;
     print_totals(&progress, started.elapsed());
     Ok(progress)
 }
 
-/// The pipeline of a configuration.
+/// Runs the pipeline on the state on disk. State that turns out to be damaged is set aside at the next open and rebuilt from
+/// the changelog; if that cannot be read either, nothing here can help.
+fn keep_state(settings: &Settings, spec: &mut Spec, control: &Control) -> Result<Progress, PipelineError> {
+    let mut rebuilt = false;
+    loop {
+        let home = super::state::open(settings, spec)?;
+        spec.state = Some(home);
+        let result = pipeline::run(spec, control);
+        // The directory is given free before it is opened again.
+        spec.state = None;
+        match result {
+            Err(error) if error.stage == Stage::State && !std::mem::replace(&mut rebuilt, true) => {
+                tracing::error!(%error, "state on disk is damaged; it is set aside and rebuilt from the changelog");
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The pipeline of a configuration; its state is not open yet.
 pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, PipelineError> {
     if settings.inputs.is_empty() {
         let message = "nothing to consume: name at least one topic under `input:` in the configuration".to_owned();
@@ -70,6 +89,8 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         },
         epoch: settings.epoch.to_std(),
         locality,
+        state: None,
+        state_memory: Some(settings.state.memory_bytes),
         dedup_window: settings.dedup_window,
         retention: settings.state.cold_ttl,
         placement,
@@ -158,7 +179,11 @@ fn announce(settings: &Settings, spec: &Spec) {
         "  produces  {}{own} ({delivery}, every {}); dead letters to {}",
         spec.output_topic, settings.epoch, spec.dead_letter_topic
     ));
-    note(format_args!("  state     in memory: open sequences and windows do not survive a restart yet"));
+    note(format_args!(
+        "  state     in {} and topic {}",
+        settings.state.directory.display(),
+        super::state::changelog(settings)
+    ));
 }
 
 /// A line of rates every 10 s, on its own thread.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::broker::OutRecord;
-use crate::event::{ReadPosition, TopicId};
+use crate::event::{Changes, ReadPosition, Task, Timestamp, TopicId};
 
 use super::progress::Progress;
 
@@ -16,10 +16,12 @@ pub(super) struct Epoch {
     pub bytes: usize,
     /// Totals.
     pub progress: Progress,
-    /// Next offsets by partition.
-    pub positions: BTreeMap<(TopicId, i32), i64>,
-    /// Something else changed.
-    pub moved: bool,
+    /// Where each input partition stands.
+    pub positions: BTreeMap<(TopicId, i32), ReadPosition>,
+    /// The least watermark of each task that a source announced.
+    pub announced: BTreeMap<Task, Timestamp>,
+    /// Changed parts of state, by shard.
+    pub changes: Vec<Changes>,
     closed_by: usize,
 }
 
@@ -71,7 +73,7 @@ impl Assembly {
     }
 
     pub fn add_position(epoch: &mut Epoch, position: ReadPosition) {
-        epoch.positions.insert((position.next.topic, position.next.partition), position.next.offset);
+        epoch.positions.insert((position.next.topic, position.next.partition), position);
         epoch.progress.bytes += position.bytes;
     }
 }

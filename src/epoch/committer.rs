@@ -8,9 +8,10 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::assembly::{Assembly, Epoch};
 use super::progress::Progress;
+use super::state::{Prepared, StateParts};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
-use crate::event::{Clock, Correlation, DeadLetter, Report, Timestamp, TopicId, TopicTable};
-use crate::fault;
+use crate::event::{Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Timestamp, TopicId, TopicTable};
+use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
@@ -80,12 +81,14 @@ pub struct CommitterParts {
     pub barriers: BarrierLine,
     /// The sources' bells.
     pub sources: Vec<Bell>,
-    /// Sends.
+    /// Sends what belongs to an epoch.
     pub producer: Box<dyn Producer>,
+    /// With `at_least_once`: sends outputs at once, outside transactions.
+    pub at_once: Option<Box<dyn Producer>>,
+    /// Durable state; `None`: it is in memory alone.
+    pub state: Option<StateParts>,
     /// Whose offsets.
     pub group: Arc<dyn GroupHandle>,
-    /// Transactions or not.
-    pub delivery: Delivery,
     /// Time between barriers.
     pub interval: Duration,
     /// Correlations and dead letters to records.
@@ -105,8 +108,8 @@ pub struct Committer {
     parts: CommitterParts,
     assembly: Assembly,
     committed: u64,
-    /// What the broker has of our offsets.
-    stored: BTreeMap<(TopicId, i32), i64>,
+    /// What the broker has of where we stand.
+    stored: BTreeMap<(TopicId, i32), ReadPosition>,
     next_barrier: Instant,
     waiting: Vec<(u64, Sender<()>)>,
     unfinished: usize,
@@ -220,6 +223,9 @@ impl Committer {
 
     /// Encodes a report's records into its epoch; with `at_least_once` they go out at once.
     fn take(&mut self, sender: usize, report: Report) -> Result<(), BrokerError> {
+        if let Some(message) = report.failed {
+            return Err(BrokerError::new(ErrorKind::State, message));
+        }
         let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
         let limits = &self.parts.limits;
         let epoch = self.assembly.of(sender);
@@ -238,22 +244,32 @@ impl Committer {
         }
         let now = self.parts.clock.wall();
         for letter in report.dead_letters {
-            *epoch.progress.dead_letters.entry(letter.code.name()).or_default() += 1;
-            records.push(self.parts.encoder.dead_letter(letter, now, limits));
+            *epoch.progress.dead_letters.entry(letter.code.name().into()).or_default() += 1;
+            let record = self.parts.encoder.dead_letter(letter, now, limits);
+            if fault::planted(Bug::DeadLetterOutsideTransaction) {
+                self.parts.producer.begin()?;
+                self.parts.producer.send(record)?;
+                self.parts.producer.commit(&[], &*self.parts.group)?;
+            } else {
+                records.push(record);
+            }
         }
         for (topic, counts) in &report.counts {
             epoch.progress.counts.entry(self.parts.topics.name(*topic)).or_default().merge(counts);
         }
         report.positions.into_iter().for_each(|position| Assembly::add_position(epoch, position));
-        epoch.moved |= report.moved;
-        match self.parts.delivery {
-            Delivery::ExactlyOnce => {
+        for (task, watermark) in report.announced {
+            epoch.announced.entry(task).and_modify(|least| *least = watermark.min(*least)).or_insert(watermark);
+        }
+        if !report.changes.is_empty() {
+            epoch.changes.push(report.changes);
+        }
+        match &mut self.parts.at_once {
+            None => {
                 epoch.bytes += records.iter().map(OutRecord::bytes).sum::<usize>();
                 epoch.records.append(&mut records);
             }
-            Delivery::AtLeastOnce => {
-                records.into_iter().try_for_each(|record| self.parts.producer.send(record))?;
-            }
+            Some(producer) => records.into_iter().try_for_each(|record| producer.send(record))?,
         }
         self.unfinished -= usize::from(report.finished);
         if let Some(barrier) = report.barrier {
@@ -262,41 +278,73 @@ impl Committer {
         Ok(())
     }
 
+    /// The end of an epoch. One in which nothing moved opens no transaction: a watermark that moved and decided nothing
+    /// follows from the clocks again.
     fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<(), BrokerError> {
         fault::point("epoch.assembled");
-        let moved = epoch.positions.iter().any(|(partition, next)| self.stored.get(partition) != Some(next));
+        let stands = |(at, position): (_, &ReadPosition)| {
+            self.stored.get(at).is_some_and(|stored| (stored.next, stored.clock) == (position.next, position.clock))
+        };
+        let moved = !epoch.positions.iter().all(stands);
         let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
-        if moved || spoken {
-            // Attempts are not counted: the number only tells which epoch the offsets belong to.
-            let metadata = format!("epoch={number}");
-            let positions: Vec<Position> =
-                epoch.positions.iter().map(|(at, next)| self.position(*at, *next, &metadata)).collect();
-            match self.parts.delivery {
-                Delivery::ExactlyOnce => {
-                    self.transact(&positions, std::mem::take(&mut epoch.records))?;
-                    fault::point("epoch.committed");
-                }
-                Delivery::AtLeastOnce => {
-                    self.parts.producer.flush(Duration::from_secs(30))?;
-                    self.parts.group.commit(&positions)?;
-                }
+        if moved || spoken || !epoch.changes.is_empty() {
+            if let Some(producer) = &mut self.parts.at_once {
+                producer.flush(Duration::from_secs(30))?;
             }
-            self.stored.extend(epoch.positions);
+            let prepared = self
+                .parts
+                .state
+                .as_mut()
+                .map(|state| state.prepare(&mut epoch, &self.parts.topics, self.parts.clock.wall().as_millis()));
+            let metadata = |at| match &self.parts.state {
+                Some(state) => state.metadata(at),
+                None => format!("epoch={number}"),
+            };
+            let positions: Vec<Position> =
+                epoch.positions.values().map(|at| self.position(at.next, metadata(at))).collect();
+            if fault::planted(Bug::StoreBeforeCommit)
+                && let (Some(state), Some(prepared)) = (&mut self.parts.state, &prepared)
+            {
+                state.store(number, prepared, Vec::new(), self.parts.clock.wall().as_millis());
+            }
+            self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
+            fault::point("epoch.committed");
+            if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
+                state.store(number, &prepared, self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                fault::point("epoch.stored");
+            }
+            self.stored = std::mem::take(&mut epoch.positions);
             epoch.progress.epochs = 1;
             epoch.progress.last_commit = Some(self.parts.clock.wall());
+        } else if let Some(state) = &self.parts.state {
+            state.written(number);
         }
         self.parts.progress.lock().unwrap_or_else(PoisonError::into_inner).merge(epoch.progress);
         Ok(())
     }
 
-    /// One transaction: outputs, dead letters, offsets. Any failure ends this incarnation; what was not committed is read
-    /// again from the committed offsets.
-    fn transact(&mut self, positions: &[Position], records: Vec<OutRecord>) -> Result<(), BrokerError> {
+    /// One transaction: outputs, dead letters, changelog, offsets. Any failure ends this incarnation; what was not committed
+    /// is read again from the committed offsets.
+    fn transact(
+        &mut self,
+        positions: &[Position],
+        records: Vec<OutRecord>,
+        changelog: Option<&Prepared>,
+    ) -> Result<(), BrokerError> {
         let producer = &mut self.parts.producer;
+        let state = self.parts.state.as_ref();
+        if fault::planted(Bug::OffsetsBeforeOutputs) {
+            producer.begin()?;
+            producer.commit(positions, &*self.parts.group)?;
+        }
         let sent = producer.begin().and_then(|()| {
             fault::point("epoch.begun");
             records.into_iter().try_for_each(|record| producer.send(record))?;
             fault::point("epoch.outputs-sent");
+            if let (Some(state), Some(prepared)) = (state, changelog) {
+                state.send(prepared, &mut **producer)?;
+                fault::point("epoch.changelog-sent");
+            }
             fault::point("epoch.before-commit");
             producer.commit(positions, &*self.parts.group)
         });
@@ -309,8 +357,8 @@ impl Committer {
         sent
     }
 
-    fn position(&self, (topic, partition): (TopicId, i32), offset: i64, metadata: &str) -> Position {
-        let partition = TopicPartition { topic: self.parts.topics.name(topic), partition };
-        Position { partition, offset, metadata: metadata.to_owned() }
+    fn position(&self, next: Origin, metadata: String) -> Position {
+        let partition = TopicPartition { topic: self.parts.topics.name(next.topic), partition: next.partition };
+        Position { partition, offset: next.offset, metadata }
     }
 }

@@ -7,8 +7,15 @@
 //! Processes no events.
 
 mod assembly;
+pub mod changelog;
 mod committer;
 mod progress;
+pub mod record;
+mod recovery;
+mod state;
 
 pub use committer::{Committer, CommitterParts, Delivery, Encode, Notice, Order, TopicLimits};
 pub use progress::Progress;
+pub use record::TaskRecord;
+pub use recovery::{CaughtUp, RecoveryError, StateHome};
+pub use state::{Grouping, StateParts};

@@ -1,5 +1,6 @@
 //! What has been committed so far, for people and for INV-COUNT.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ pub struct Progress {
     /// Correlations by rule id.
     pub correlations: BTreeMap<String, u64>,
     /// Dead letters by code.
-    pub dead_letters: BTreeMap<&'static str, u64>,
+    pub dead_letters: BTreeMap<Cow<'static, str>, u64>,
     /// Bytes of values read.
     pub bytes: u64,
     /// Epochs committed with a change.

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::change::Changes;
 use super::correlation::Correlation;
 use super::dead_letter::DeadLetter;
 use super::outcome::OutcomeCounts;
@@ -30,6 +31,8 @@ pub enum Mark {
     Finish,
     /// These tasks were revoked and are committed: forget them.
     DropTasks(Vec<Task>),
+    /// These tasks came to us, with the watermark at which each stood: take their state up before any signal of theirs.
+    Restore(Vec<(Task, Timestamp)>),
 }
 
 impl ToShard {
@@ -46,6 +49,17 @@ impl ToShard {
     }
 }
 
+/// A partition's clock as it commits with the partition's offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionClockState {
+    /// Newest event time seen; [`Timestamp::MIN`]: none.
+    pub newest: Timestamp,
+    /// Kafka timestamp of the record that bore it.
+    pub stamp: Timestamp,
+    /// It does not hold others back.
+    pub idle: bool,
+}
+
 /// How far a source has read one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadPosition {
@@ -53,6 +67,10 @@ pub struct ReadPosition {
     pub next: Origin,
     /// Bytes of values read since the last report.
     pub bytes: u64,
+    /// Whose state its events go to.
+    pub task: Task,
+    /// Its clock.
+    pub clock: PartitionClockState,
 }
 
 /// From a source or a shard to the committer. With `barrier` it closes the sender's part of that epoch.
@@ -68,8 +86,12 @@ pub struct Report {
     pub suppressed: Vec<(RuleIndex, u64)>,
     /// Next offsets of all partitions the sender reads (sources; only with `barrier`).
     pub positions: Vec<ReadPosition>,
-    /// Something else than the above changed (a clock or a timer moved).
-    pub moved: bool,
+    /// The watermark of each task as the sender has announced it (sources; only with `barrier`).
+    pub announced: Vec<(Task, Timestamp)>,
+    /// Parts of state that changed in the epoch (shards; only with `barrier`).
+    pub changes: Changes,
+    /// The sender cannot go on: its state could not be read.
+    pub failed: Option<String>,
     /// Closes this epoch for the sender.
     pub barrier: Option<u64>,
     /// The sender has finished a bounded input: nothing but barriers follow.
@@ -85,6 +107,7 @@ impl Report {
             && self.suppressed.is_empty()
             && self.positions.is_empty()
             && self.barrier.is_none()
+            && self.failed.is_none()
             && !self.finished
     }
 }

@@ -43,12 +43,15 @@ impl<'a> Incarnation<'a> {
     /// Builds everything and starts all threads.
     pub fn start(spec: &'a Spec, control: &'a Control) -> Result<Self, BrokerError> {
         let parts = Parts::new(spec, control, Arc::new(SystemClock), Arc::new(sleep_a_little))?;
-        let Parts { sources, shards, committer, group, hand, obituaries } = parts;
+        let Parts { sources, shards, committer, fetcher, group, hand, obituaries } = parts;
         let mut threads = Vec::new();
         let mut start = |name: String, cpu: Option<usize>, body: Box<dyn FnOnce() + Send>| {
             let place = Place::of(spec.topology.as_ref(), cpu);
             spawn(name, place, &obituaries, body).map(|thread| threads.push(thread))
         };
+        if let Some(fetcher) = fetcher {
+            start("fetcher".into(), None, Box::new(move || fetcher.run()))?;
+        }
         for (index, parts) in sources.into_iter().enumerate() {
             let cpu = spec.placement.sources.get(index).copied().flatten();
             start(format!("source-{index}"), cpu, Box::new(move || Source::new(parts).run()))?;

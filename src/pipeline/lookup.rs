@@ -1,12 +1,22 @@
 //! What is asked of the broker before an incarnation starts: topics, their sizes, and who else is in the group.
 
 use super::spec::{Locality, Spec};
-use crate::broker::{BrokerError, ErrorKind, TopicInfo};
+use crate::broker::{BrokerError, ErrorKind, TopicInfo, TopicPartition};
 use crate::epoch::TopicLimits;
 use crate::event::TopicTable;
 
+/// What was found.
+pub(super) struct Found {
+    /// The input topics in their order.
+    pub topics: TopicTable,
+    /// Every input partition.
+    pub inputs: Vec<TopicPartition>,
+    /// Largest records of the outputs.
+    pub limits: TopicLimits,
+}
+
 /// Finds the input topics, gives them their places in the total order, and checks that outputs can be written.
-pub(super) fn look_up_topics(spec: &Spec) -> Result<(TopicTable, TopicLimits), BrokerError> {
+pub(super) fn look_up_topics(spec: &Spec) -> Result<Found, BrokerError> {
     let inputs: Vec<String> = spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect();
     let found = spec.broker.topics(&inputs, spec.startup_timeout)?;
     let missing: Vec<&str> = inputs
@@ -41,7 +51,11 @@ pub(super) fn look_up_topics(spec: &Spec) -> Result<(TopicTable, TopicLimits), B
         limits.0.extend(sizes);
     }
     check_others(spec)?;
-    Ok((table, limits))
+    let partitions = |info: &TopicInfo| {
+        let topic = std::sync::Arc::clone(&info.topic);
+        (0..info.partitions).map(move |partition| TopicPartition { topic: std::sync::Arc::clone(&topic), partition })
+    };
+    Ok(Found { topics: table, inputs: found.iter().flat_map(partitions).collect(), limits })
 }
 
 fn missing_topics(what: &str, names: &[&str]) -> BrokerError {

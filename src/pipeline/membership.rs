@@ -1,14 +1,16 @@
 //! The group thread: what assignments, revocations, probes and pauses mean to the pipeline.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::spec::{Control, Locality};
+use super::state::Recovery;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
-use crate::epoch::{Notice, Order};
-use crate::event::{Clock, Task, TopicTable};
+use crate::epoch::{Notice, Order, TaskRecord};
+use crate::event::{Clock, PartitionClockState, Task, Timestamp, TopicTable};
 use crate::fault;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
@@ -53,6 +55,8 @@ pub(super) struct Desk {
     resume: Vec<TopicPartition>,
     /// Being read: partition, its source, its clock.
     reading: Vec<(TopicPartition, usize, Arc<PartitionClock>)>,
+    /// Clocks of partitions that went and may come back to this incarnation.
+    parted: BTreeMap<TopicPartition, PartitionClockState>,
 }
 
 /// What the group thread needs.
@@ -70,9 +74,19 @@ pub(super) struct Membership {
     pub phase: PhaseCell,
     pub control: Control,
     pub clock: Arc<dyn Clock>,
+    pub recovery: Option<Recovery>,
+    /// Every input partition known at the start.
+    pub inputs: Arc<Vec<TopicPartition>>,
     pub pump: Pump,
     /// Starts empty.
     pub desk: Arc<Mutex<Desk>>,
+}
+
+impl Desk {
+    /// Whether a partition is being read with this very clock.
+    fn reads(&self, clock: &Arc<PartitionClock>) -> bool {
+        self.reading.iter().any(|(_, _, reading)| Arc::ptr_eq(reading, clock))
+    }
 }
 
 impl Membership {
@@ -132,8 +146,14 @@ impl Membership {
         };
         let mut by_source: Vec<Vec<Reader>> = self.sources.iter().map(|_| Vec::new()).collect();
         let mut clocks = Vec::with_capacity(fresh.len());
+        let mut restored: BTreeMap<Task, TaskRecord> = BTreeMap::new();
+        let live: BTreeSet<Task> = self.desk().reading.iter().map(|(_, _, clock)| clock.task).collect();
         for (assigned, until) in fresh.into_iter().zip(ends) {
-            let (source, reader, clock) = self.reader(assigned, until)?;
+            let stood = self.stood(&assigned.partition, &mut restored, &live)?;
+            let (source, mut reader, clock) = self.reader(assigned, until)?;
+            if let Some(stood) = stood {
+                reader.restore(stood);
+            }
             self.desk().reading.push((reader.partition.clone(), source, Arc::clone(&clock)));
             clocks.push(clock);
             by_source[source].push(reader);
@@ -145,11 +165,32 @@ impl Membership {
         });
         for (line, readers) in self.sources.iter().zip(by_source) {
             if !readers.is_empty() {
-                drop(line.commands.send(Command::Assign(readers)));
+                let tasks: BTreeSet<Task> = readers.iter().map(Reader::task).collect();
+                // A task without a watermark has state all the same: signals that wait for one, ids for dedup.
+                let stood = |task: Task| {
+                    let watermark = restored.get(&task)?.watermarks.get(&task).copied();
+                    Some((task, watermark.unwrap_or(Timestamp::MIN)))
+                };
+                let tasks = tasks.into_iter().filter_map(stood).collect();
+                drop(line.commands.send(Command::Assign(readers, tasks)));
                 line.bell.ring();
             }
         }
         Ok(())
+    }
+
+    /// The clock that a partition comes with, and the record of its task if that is new here.
+    fn stood(
+        &self,
+        partition: &TopicPartition,
+        restored: &mut BTreeMap<Task, TaskRecord>,
+        live: &BTreeSet<Task>,
+    ) -> Result<Option<PartitionClockState>, BrokerError> {
+        if let Some(parted) = self.desk().parted.remove(partition).filter(|_| self.locality == Locality::Instance) {
+            return Ok(Some(parted));
+        }
+        let Some(recovery) = &self.recovery else { return Ok(None) };
+        recovery.arriving(partition, restored, |task| live.contains(&task), &self.inputs)
     }
 
     fn reader(
@@ -188,8 +229,10 @@ impl Membership {
                     probes.push(partition);
                     clocks.push(clock);
                 }
-                Request::Pause(partition) => group.pause(&[partition])?,
-                Request::Resume(partition) => self.desk().resume.push(partition),
+                Request::Pause(partition, clock) if self.desk().reads(&clock) => group.pause(&[partition])?,
+                Request::Resume(partition, clock) if self.desk().reads(&clock) => self.desk().resume.push(partition),
+                // Asked before the partition went and came again: its new reader knows of no pause and would never resume.
+                Request::Pause(..) | Request::Resume(..) => {}
                 Request::Failed(error) => return Err(error),
             }
         }
@@ -286,7 +329,14 @@ impl GroupEvents for Membership {
         }
         fault::point("revoke.committed");
         let mut desk = self.desk();
-        desk.reading.retain(|(partition, _, _)| !partitions.contains(partition));
+        let Desk { reading, parted, .. } = &mut *desk;
+        reading.retain(|(partition, _, clock)| {
+            let stays = !partitions.contains(partition);
+            if !stays {
+                parted.insert(partition.clone(), clock.state());
+            }
+            stays
+        });
         for (at, line) in self.sources.iter().enumerate() {
             let gone: Vec<Task> = match self.locality {
                 Locality::Instance => Vec::new(),
@@ -297,11 +347,16 @@ impl GroupEvents for Membership {
                     .filter(|task| !desk.reading.iter().any(|(tp, _, _)| tp.partition as Task == *task))
                     .collect(),
             };
-            drop(line.commands.send(Command::Drop(partitions.to_vec(), gone)));
+            self.recovery.iter().for_each(|recovery| recovery.gone(&gone));
+            drop(line.commands.send(Command::Drop(partitions.to_vec())));
             line.bell.ring();
         }
         drop(desk);
         self.forget(partitions);
+    }
+
+    fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {
+        self.recovery.as_ref()?.offset(partition)
     }
 
     fn lost(&mut self, partitions: &[TopicPartition]) {

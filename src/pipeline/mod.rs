@@ -17,11 +17,12 @@ mod lookup;
 mod membership;
 mod parts;
 mod spec;
+mod state;
 #[cfg(feature = "faults")]
 pub mod stepped;
 mod threads;
 
-pub use spec::{Control, Locality, PipelineError, Spec, Stage};
+pub use spec::{Control, INSTANCE_CUT, Locality, PipelineError, Spec, Stage};
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,9 @@ fn may_pass(kind: ErrorKind) -> bool {
         | ErrorKind::Uncertain
         | ErrorKind::Transient
         | ErrorKind::Fatal => true,
-        ErrorKind::Authentication
+        // Whoever opened the state sets it aside and runs again.
+        ErrorKind::State
+        | ErrorKind::Authentication
         | ErrorKind::Authorization
         | ErrorKind::TopicMissing
         | ErrorKind::TooLarge

@@ -1,23 +1,27 @@
 //! What an incarnation is made of, built and wired but not running: threads run it, or one thread steps it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::encoders::Encoders;
-use super::lookup::look_up_topics;
+use super::lookup::{Found, look_up_topics};
 use super::membership::{Membership, Pump, SourceLine};
 use super::spec::{Control, Locality, Spec};
-use crate::broker::{BrokerError, Group, GroupHandle, Subscription};
+use super::state::Recovery;
+use crate::broker::{BrokerError, Group, GroupHandle, Subscription, TopicPartition};
 use crate::decode::{Decoder, StreamFields};
 use crate::detect::Detector;
-use crate::epoch::{CommitterParts, Delivery, Notice, Order, TopicLimits};
-use crate::event::{Clock, Report, ToShard, TopicTable};
+use crate::epoch::changelog::Changelog;
+use crate::epoch::{CommitterParts, Delivery, Grouping, Notice, Order, StateParts, TaskRecord, TopicLimits};
+use crate::event::{Clock, HashRange, Report, ToShard, TopicTable};
 use crate::limits::RING_BATCHES;
 use crate::ring::{BarrierLine, Bell, Consumer, Producer, ring};
 use crate::rules::plan::Plan;
-use crate::shard::core::{Core, Settings};
-use crate::shard::worker::{Carriers, Worker};
+use crate::shard::core::{Core, Durable, Settings};
+use crate::shard::fetch::{Asked, Fetcher, Line};
+use crate::shard::worker::{Carriers, ShardState, Worker};
 use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
 use crate::source::outgoing::Outgoing;
 use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, SourceParts, Stream, StreamReader};
@@ -55,6 +59,7 @@ pub(super) struct ShardParts {
     plan: Arc<Plan>,
     settings: Settings,
     topics: TopicTable,
+    state: Option<ShardState>,
     rings: Vec<Consumer<ToShard>>,
     reports: Producer<Report>,
     carriers: Carriers,
@@ -65,7 +70,7 @@ impl ShardParts {
     /// The shard.
     pub fn build(self) -> Worker {
         let core = Core::new(self.plan, self.settings, self.topics);
-        Worker::new(core, self.rings, self.reports, self.carriers, self.bell)
+        Worker::new(core, self.state, self.rings, self.reports, self.carriers, self.bell)
     }
 }
 
@@ -83,6 +88,8 @@ pub(super) struct Parts {
     pub sources: Vec<SourceParts>,
     pub shards: Vec<ShardParts>,
     pub committer: CommitterParts,
+    /// Reads the disk for the shards.
+    pub fetcher: Option<Fetcher>,
     pub group: GroupParts,
     pub hand: Hand,
     /// For threads to tell of their own death.
@@ -110,12 +117,19 @@ impl Hand {
 impl Parts {
     /// Finishes what a predecessor left open, joins the group, and wires everything.
     pub fn new(spec: &Spec, control: &Control, clock: Arc<dyn Clock>, pump: Pump) -> Result<Self, BrokerError> {
-        let (topics, limits) = look_up_topics(spec)?;
+        let Found { topics, inputs, limits } = look_up_topics(spec)?;
         // The producer first: it finishes or aborts the predecessor's transaction, so that the committed offsets we then read
         // are final.
-        let producer = spec.broker.producer(spec.delivery == Delivery::ExactlyOnce, None)?;
+        let log = spec.state.as_ref().map(|state| &*state.changelog);
+        let producer = spec.broker.producer(true, log)?;
+        let at_once = match spec.delivery {
+            Delivery::ExactlyOnce => None,
+            Delivery::AtLeastOnce => Some(spec.broker.producer(false, None)?),
+        };
         control.set_assigned(Vec::clear);
-        let wires = Wires::new(spec, topics, clock);
+        let tasks = crossbeam_channel::unbounded();
+        let recovery = Recovery::start(spec, &inputs, &clock, tasks.0)?;
+        let wires = Wires::new(spec, topics, clock, recovery, inputs);
         let streams: Arc<Vec<Arc<Stream>>> = Arc::new(spec.streams.iter().cloned().map(Arc::new).collect());
         let membership = wires.membership(spec, control, &streams, pump);
         let subscription = Subscription {
@@ -129,13 +143,17 @@ impl Parts {
         let shard_reports = reports.split_off(wires.sources.len());
         let sources = to_shards.into_iter().zip(reports).enumerate();
         let shards = from_sources.into_iter().zip(shard_reports).enumerate();
-        let ends = CommitterEnds { limits, reports: from_all, producer, group: handle };
+        let ends = CommitterEnds { limits, reports: from_all, producer, at_once, group: handle, tasks: tasks.1 };
         Ok(Parts {
             sources: sources
                 .map(|(index, (shards, reports))| wires.source(spec, index, Outgoing::new(shards, reports), &streams))
                 .collect(),
             shards: shards.map(|(index, (rings, reports))| wires.shard(spec, index, rings, reports)).collect(),
             committer: wires.committer(spec, control, ends),
+            fetcher: spec
+                .state
+                .as_ref()
+                .map(|home| Fetcher { store: Arc::clone(&home.store), requests: wires.fetches.1.clone() }),
             group: GroupParts {
                 membership,
                 group,
@@ -153,13 +171,21 @@ struct CommitterEnds {
     limits: TopicLimits,
     reports: Vec<Consumer<Report>>,
     producer: Box<dyn crate::broker::Producer>,
+    at_once: Option<Box<dyn crate::broker::Producer>>,
     group: Arc<dyn GroupHandle>,
+    tasks: Receiver<(u16, Option<TaskRecord>)>,
 }
 
 /// Everything that several threads hold an end of.
 struct Wires {
     clock: Arc<dyn Clock>,
     topics: TopicTable,
+    recovery: Option<Recovery>,
+    inputs: Arc<Vec<TopicPartition>>,
+    /// From shards to whoever reads the disk for them.
+    fetches: (Sender<Asked>, Receiver<Asked>),
+    /// The newest epoch of this incarnation that the store has.
+    written: Arc<AtomicU64>,
     phase: PhaseCell,
     board: Board,
     barriers: BarrierLine,
@@ -174,12 +200,22 @@ struct Wires {
 }
 
 impl Wires {
-    fn new(spec: &Spec, topics: TopicTable, clock: Arc<dyn Clock>) -> Self {
+    fn new(
+        spec: &Spec,
+        topics: TopicTable,
+        clock: Arc<dyn Clock>,
+        recovery: Option<Recovery>,
+        inputs: Vec<TopicPartition>,
+    ) -> Self {
         let bells = |n: usize| (0..n.max(1)).map(|_| Bell::default()).collect::<Vec<_>>();
         let sources = bells(spec.placement.sources.len());
         Wires {
             clock,
             topics,
+            recovery,
+            inputs: Arc::new(inputs),
+            fetches: crossbeam_channel::unbounded(),
+            written: Arc::default(),
             phase: PhaseCell::default(),
             board: Board::default(),
             barriers: BarrierLine::default(),
@@ -191,6 +227,11 @@ impl Wires {
             orders: crossbeam_channel::unbounded(),
             notices: crossbeam_channel::unbounded(),
         }
+    }
+
+    fn line(&self) -> Line {
+        let (answer, answers) = crossbeam_channel::unbounded();
+        Line { requests: self.fetches.0.clone(), answer, answers }
     }
 
     fn membership(&self, spec: &Spec, control: &Control, streams: &Arc<Vec<Arc<Stream>>>, pump: Pump) -> Membership {
@@ -211,12 +252,19 @@ impl Wires {
             phase: self.phase.clone(),
             control: control.clone(),
             clock: Arc::clone(&self.clock),
+            recovery: self.recovery.clone(),
+            inputs: Arc::clone(&self.inputs),
             pump,
             desk: Arc::default(),
         }
     }
 
-    fn source(&self, spec: &Spec, index: usize, outgoing: Outgoing, streams: &[Arc<Stream>]) -> SourceParts {
+    fn source(&self, spec: &Spec, index: usize, mut outgoing: Outgoing, streams: &[Arc<Stream>]) -> SourceParts {
+        if spec.locality == Locality::Instance
+            && let Some(recovery) = &self.recovery
+        {
+            outgoing.restore(0, recovery.instance_watermark());
+        }
         SourceParts {
             bell: self.sources[index].clone(),
             commands: self.commands[index].1.clone(),
@@ -233,10 +281,28 @@ impl Wires {
     }
 
     fn shard(&self, spec: &Spec, index: usize, rings: Vec<Consumer<ToShard>>, reports: Producer<Report>) -> ShardParts {
+        let cut = spec.locality.cut();
+        let range = HashRange::of_shard(index, self.shards.len());
+        let state = self.recovery.as_ref().zip(spec.state.as_ref()).map(|(recovery, home)| ShardState {
+            store: Arc::clone(&home.store),
+            cut,
+            tasks: recovery.instance().map(|_| (0, recovery.instance_watermark())).into_iter().collect(),
+            line: self.line(),
+            written: Arc::clone(&self.written),
+        });
         ShardParts {
             plan: Arc::clone(&spec.plan),
-            settings: Settings { dedup_window: spec.dedup_window, retention: spec.retention, durable: None },
+            settings: Settings {
+                dedup_window: spec.dedup_window,
+                retention: spec.retention,
+                durable: state.as_ref().map(|_| Durable {
+                    cut,
+                    range,
+                    budget: spec.state_memory.map(|bytes| bytes / self.shards.len().max(1)),
+                }),
+            },
             topics: self.topics.clone(),
+            state,
             rings,
             reports,
             carriers: match spec.locality {
@@ -248,7 +314,19 @@ impl Wires {
     }
 
     fn committer(&self, spec: &Spec, control: &Control, ends: CommitterEnds) -> CommitterParts {
-        let CommitterEnds { limits, reports, producer, group } = ends;
+        let CommitterEnds { limits, reports, producer, at_once, group, tasks } = ends;
+        let state = spec.state.as_ref().map(|home| StateParts {
+            store: Arc::clone(&home.store),
+            changelog: Changelog::new(Arc::clone(&home.changelog)),
+            grouping: match spec.locality {
+                Locality::Instance => Grouping::One,
+                Locality::Partition => Grouping::ByTask,
+            },
+            records: std::collections::BTreeMap::new(),
+            restored: tasks,
+            written: Arc::clone(&self.written),
+            broken: false,
+        });
         let plan = Arc::clone(&spec.plan);
         let topics = self.topics.clone();
         let output_topic = spec.output_topic.as_str().into();
@@ -266,8 +344,9 @@ impl Wires {
             barriers: self.barriers.clone(),
             sources: self.sources.clone(),
             producer,
+            at_once,
+            state,
             group,
-            delivery: spec.delivery,
             interval: spec.epoch,
             encoder: Box::new(encoder),
             limits,

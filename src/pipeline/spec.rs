@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::broker::{Broker, BrokerError, ErrorKind};
-use crate::epoch::{Delivery, Progress};
+use crate::epoch::{Delivery, Progress, StateHome};
 use crate::event::Span;
 use crate::rules::plan::Plan;
+use crate::shard::core::Cut;
 use crate::source::Stream;
 use crate::topology::{Placement, Topology};
 
@@ -18,6 +19,20 @@ pub enum Locality {
     Instance,
     /// The inputs are partitioned by the correlation key; each partition number is a task with its own watermark.
     Partition,
+}
+
+/// Into how many parts, each a changelog partition, the state of an instance that owns everything is cut: fixed for the life of
+/// an application, whatever the number of shards.
+pub const INSTANCE_CUT: u16 = 16;
+
+impl Locality {
+    /// How state is cut into changelog partitions.
+    pub fn cut(self) -> Cut {
+        match self {
+            Locality::Instance => Cut::ByHash(INSTANCE_CUT),
+            Locality::Partition => Cut::ByTask,
+        }
+    }
 }
 
 /// A pipeline, ready to run.
@@ -47,6 +62,10 @@ pub struct Spec {
     pub dedup_window: Span,
     /// Bound on patterns without `maxspan`; `Span::MAX`: none.
     pub retention: Span,
+    /// Where state is kept; `None`: in memory alone, as for files.
+    pub state: Option<StateHome>,
+    /// Bytes of memory for state, all shards together; `None`: as much as it takes. Only with `state`: what does not fit lies there.
+    pub state_memory: Option<usize>,
     /// How many source and shard threads, and where each runs.
     pub placement: Placement,
     /// The machine to pin them on; `None`: no pinning.
@@ -110,6 +129,8 @@ pub enum Stage {
     Setup,
     /// Broker or disk: exit status 3.
     Running,
+    /// State on disk could not be read. It can be rebuilt from the changelog.
+    State,
 }
 
 /// Why a pipeline cannot go on.
@@ -124,7 +145,11 @@ pub struct PipelineError {
 
 impl From<BrokerError> for PipelineError {
     fn from(error: BrokerError) -> Self {
-        let stage = if error.kind == ErrorKind::Setting { Stage::Setup } else { Stage::Running };
+        let stage = match error.kind {
+            ErrorKind::Setting => Stage::Setup,
+            ErrorKind::State => Stage::State,
+            _ => Stage::Running,
+        };
         PipelineError { stage, message: error.message }
     }
 }

@@ -13,6 +13,7 @@ use crate::broker::BrokerError;
 use crate::epoch::{Committer, Notice, Order};
 use crate::event::Clock;
 use crate::ring::Step;
+use crate::shard::fetch::Fetcher;
 use crate::shard::worker::Worker;
 use crate::source::{Phase, Source};
 
@@ -29,6 +30,8 @@ pub enum Part {
     Shard(usize),
     /// The committer's.
     Committer,
+    /// Who reads the disk for the shards.
+    Fetcher,
 }
 
 /// See the module.
@@ -36,6 +39,7 @@ pub struct Stepped {
     sources: Vec<RefCell<Option<Source>>>,
     shards: Vec<RefCell<Option<Worker>>>,
     committer: RefCell<Option<Committer>>,
+    fetcher: RefCell<Option<Fetcher>>,
     group: RefCell<Option<GroupParts>>,
     hand: Hand,
     /// Answers when what was read before the drain is committed.
@@ -45,11 +49,12 @@ pub struct Stepped {
 impl Stepped {
     /// Builds everything; nothing has run yet. `pump` is called while the group waits for the others.
     pub fn start(spec: &Spec, control: &Control, clock: Arc<dyn Clock>, pump: Pump) -> Result<Self, BrokerError> {
-        let Parts { sources, shards, committer, group, hand, .. } = Parts::new(spec, control, clock, pump)?;
+        let Parts { sources, shards, committer, fetcher, group, hand, .. } = Parts::new(spec, control, clock, pump)?;
         Ok(Stepped {
             sources: sources.into_iter().map(|parts| RefCell::new(Some(Source::new(parts)))).collect(),
             shards: shards.into_iter().map(|parts| RefCell::new(Some(parts.build()))).collect(),
             committer: RefCell::new(Some(Committer::new(committer))),
+            fetcher: RefCell::new(fetcher),
             group: RefCell::new(Some(group)),
             hand,
             draining: Cell::new(None),
@@ -60,7 +65,7 @@ impl Stepped {
     pub fn parts(&self) -> Vec<Part> {
         let sources = (0..self.sources.len()).map(Part::Source);
         let shards = (0..self.shards.len()).map(Part::Shard);
-        sources.chain(shards).chain([Part::Committer, Part::Group]).collect()
+        sources.chain(shards).chain([Part::Committer, Part::Fetcher, Part::Group]).collect()
     }
 
     /// Steps one part. One that is done, or away in a step of its own, is idle.
@@ -69,6 +74,7 @@ impl Stepped {
             Part::Source(at) => self.sources.get(at).map_or(Step::Idle, |slot| step(slot, Source::step)),
             Part::Shard(at) => self.shards.get(at).map_or(Step::Idle, |slot| step(slot, Worker::step)),
             Part::Committer => step(&self.committer, Committer::step),
+            Part::Fetcher => step(&self.fetcher, |fetcher| if fetcher.step() { Step::Busy } else { Step::Idle }),
             Part::Group => {
                 step(&self.group, |parts| parts.membership.step(&mut *parts.group, &parts.requests, Duration::ZERO))
             }

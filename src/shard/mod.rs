@@ -3,4 +3,6 @@
 //! A shard owns a hash range of keys: their timelines, dedup sets and rule state. It shares no state and is never async.
 
 pub mod core;
+pub mod fetch;
+pub mod restore;
 pub mod worker;

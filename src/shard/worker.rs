@@ -5,14 +5,23 @@
 //! taken meanwhile, so a slow committer slows the sources and blocks nobody.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::core::{Core, Output};
+use super::core::{Core, Cut, Output};
+use super::fetch::{Asked, Line};
+use super::restore::restore;
 use crate::event::{Mark, Report, Task, Timestamp, ToShard};
+use crate::fault::{self, Bug};
 use crate::ring::{Bell, Consumer, Producer, Step};
+use crate::store::Store;
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
+
+/// Signals and keys that may wait for the disk before nothing more is taken: a few MB.
+const OWED_MAX: usize = 1 << 14;
 
 /// Which rings carry a task's watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +47,26 @@ struct TaskClock {
     reached: Timestamp,
 }
 
+/// Where a shard finds its state.
+pub struct ShardState {
+    /// On disk.
+    pub store: Arc<dyn Store>,
+    /// The changelog partitions of a task.
+    pub cut: Cut,
+    /// Tasks that are ours from the start, with the watermark at which each stood.
+    pub tasks: Vec<(Task, Timestamp)>,
+    /// To whom reads the disk for us.
+    pub line: Line,
+    /// The newest epoch of this committer that the store has.
+    pub written: Arc<AtomicU64>,
+}
+
 /// A shard's thread.
 pub struct Worker {
     core: Core,
+    state: Option<ShardState>,
+    /// State could not be read: told, and nothing more is done.
+    failed: bool,
     lanes: Vec<Lane>,
     committer: Producer<Report>,
     held: VecDeque<Report>,
@@ -48,8 +74,9 @@ pub struct Worker {
     carriers: Carriers,
     /// The newest barrier handed to the committer.
     barrier: u64,
+    /// The input ended, and the core was told.
+    finishing: bool,
     finished: bool,
-    moved: bool,
     bell: Bell,
     out: Output,
 }
@@ -58,6 +85,7 @@ impl Worker {
     /// A shard with one ring per source.
     pub fn new(
         core: Core,
+        state: Option<ShardState>,
         rings: Vec<Consumer<ToShard>>,
         committer: Producer<Report>,
         carriers: Carriers,
@@ -66,14 +94,16 @@ impl Worker {
         let lane = |ring| Lane { ring, barrier: 0, finished: false };
         Worker {
             core,
+            state,
+            failed: false,
             lanes: rings.into_iter().map(lane).collect(),
             committer,
             held: VecDeque::new(),
             clocks: Vec::new(),
             carriers,
             barrier: 0,
+            finishing: false,
             finished: false,
-            moved: false,
             bell,
             out: Output::default(),
         }
@@ -95,11 +125,20 @@ impl Worker {
         if !self.retry() {
             return Step::Idle;
         }
-        let taken = self.take();
+        if let Some(tasks) = self.state.as_mut().map(|state| std::mem::take(&mut state.tasks)) {
+            self.restore(&tasks);
+        }
+        if self.failed {
+            return Step::Idle;
+        }
+        let answered = self.take_answers();
+        let taken = self.take() + answered;
+        self.ask();
         self.advance();
         self.finish_if_due();
         self.ship(None);
         self.close_epoch();
+        self.ask();
         if taken > 0 {
             Step::Busy
         } else if self.lanes.iter().all(|lane| lane.ring.is_closed() && lane.ring.is_empty()) {
@@ -112,18 +151,25 @@ impl Worker {
     /// Sleeps until there may be something to do.
     fn rest(&self, stop: &impl Fn() -> bool) {
         let ready = || {
-            let open = |lane: &Lane| lane.barrier == self.barrier && !lane.ring.is_empty();
-            stop() || if self.held.is_empty() { self.lanes.iter().any(open) } else { !self.committer.is_full() }
+            let free = self.core.owed() <= OWED_MAX;
+            let open = |lane: &Lane| free && lane.barrier == self.barrier && !lane.ring.is_empty();
+            let answered = self.state.as_ref().is_some_and(|state| !state.line.answers.is_empty());
+            stop()
+                || answered
+                || if self.held.is_empty() { self.lanes.iter().any(open) } else { !self.committer.is_full() }
         };
         self.bell.wait(ready, Some(REST));
     }
 
     /// Takes one parcel from every ring that is not ahead by a barrier.
     fn take(&mut self) -> usize {
+        if self.core.owed() > OWED_MAX {
+            return 0;
+        }
         let mut taken = 0;
         for at in 0..self.lanes.len() {
             let lane = &mut self.lanes[at];
-            if lane.barrier > self.barrier {
+            if lane.barrier > self.barrier && !fault::planted(Bug::BarrierNotAligned) {
                 continue;
             }
             let Some(mut parcel) = lane.ring.pop() else { continue };
@@ -144,12 +190,60 @@ impl Worker {
                     self.clocks.retain(|clock| !tasks.contains(&clock.task));
                     tasks.into_iter().for_each(|task| self.core.drop_task(task));
                 }
+                Some(Mark::Restore(tasks)) => self.restore(&tasks),
                 None => {}
             }
             parcel.clear();
             self.lanes[at].ring.recycle(parcel);
         }
         taken
+    }
+
+    /// Asks for what the core wants of the store.
+    fn ask(&mut self) {
+        let Some(state) = &self.state else { return };
+        for request in self.core.take_requests() {
+            let asked = Asked { request, answer: state.line.answer.clone(), bell: self.bell.clone() };
+            // Without a fetcher the pipeline is stopping.
+            drop(state.line.requests.send(asked));
+        }
+    }
+
+    /// Takes what the store answered. Returns the number of answers.
+    fn take_answers(&mut self) -> usize {
+        let Some(state) = &self.state else { return 0 };
+        let mut taken = 0;
+        while let Ok(answer) = state.line.answers.try_recv() {
+            taken += 1;
+            let read = answer.map_err(|error| error.message);
+            let took = read.and_then(|reply| {
+                self.core.answer(reply, &mut self.out).map_err(|damage| format!("state cannot be read: {damage}"))
+            });
+            if let Err(message) = took {
+                self.failed = true;
+                self.send(Report { failed: Some(message), ..Report::default() });
+                return taken;
+            }
+        }
+        taken
+    }
+
+    /// Takes up the state of tasks: their watermarks stand where they stood, on every ring.
+    fn restore(&mut self, tasks: &[(Task, Timestamp)]) {
+        let Some(state) = &self.state else { return };
+        for &(task, watermark) in tasks {
+            self.clocks.retain(|clock| clock.task != task);
+            let by_lane = vec![watermark; self.lanes.len()];
+            self.clocks.push(TaskClock { task, by_lane, reached: watermark });
+            let read = restore(&mut self.core, &*state.store, task, watermark, state.cut.partitions_of(task));
+            if let Err(error) = read {
+                self.failed = true;
+                return self.send(Report { failed: Some(error.message), ..Report::default() });
+            }
+        }
+        if !tasks.is_empty() {
+            fault::point("recovery.restored");
+        }
     }
 
     fn see(&mut self, lane: usize, task: Task, watermark: Timestamp) {
@@ -170,18 +264,26 @@ impl Worker {
                 Carriers::Modulo => clock.by_lane.get(clock.task as usize % lanes.max(1)).copied(),
             };
             let Some(reached) = reached else { continue };
-            if reached > clock.reached {
+            // A signal whose id is being looked up must not be passed by.
+            if reached > clock.reached && !self.core.looks_up() {
                 clock.reached = reached;
-                self.moved = true;
                 self.core.advance(clock.task, reached, &mut self.out);
             }
         }
     }
 
     fn finish_if_due(&mut self) {
-        if !self.finished && !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.finished) {
-            self.finished = true;
+        if self.finished || self.lanes.is_empty() || !self.lanes.iter().all(|lane| lane.finished) {
+            return;
+        }
+        if !self.finishing && !self.core.looks_up() {
+            self.finishing = true;
             self.core.finish(&mut self.out);
+            self.ask();
+        }
+        // What was evicted is decided too, as it comes back.
+        if self.finishing && !self.core.waits() {
+            self.finished = true;
             self.ship(None);
             self.send(Report { finished: true, ..Report::default() });
         }
@@ -190,9 +292,13 @@ impl Worker {
     /// Closes the epoch once its barrier has come on every ring.
     fn close_epoch(&mut self) {
         let next = self.barrier + 1;
-        if !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.barrier >= next) {
+        let aligned = !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.barrier >= next);
+        if aligned && !self.core.waits() {
             self.barrier = next;
             self.ship(Some(next));
+            if let Some(state) = &self.state {
+                self.core.evict(state.written.load(Ordering::Acquire));
+            }
         }
     }
 
@@ -210,7 +316,8 @@ impl Worker {
         };
         if barrier.is_some() {
             report.counts = std::mem::take(&mut self.out.counts);
-            report.moved = std::mem::take(&mut self.moved);
+            self.core.store(&mut report.changes);
+            fault::point("shard.persist");
         }
         self.send(report);
     }

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::event::{Span, Task, Timestamp};
+use crate::event::{PartitionClockState, Span, Task, Timestamp};
 
 /// One partition's event-time clock. All orderings are relaxed: a stale value only delays a watermark, and each watermark
 /// is ordered behind its signals by the ring it travels in.
@@ -64,6 +64,13 @@ impl PartitionClock {
         }
         self.newest.store(newest.0, Ordering::Relaxed);
         self.newest_stamp.store(stamp.0, Ordering::Relaxed);
+    }
+
+    /// What commits of it.
+    pub fn state(&self) -> PartitionClockState {
+        let newest = Timestamp(self.newest.load(Ordering::Relaxed));
+        let stamp = Timestamp(self.newest_stamp.load(Ordering::Relaxed));
+        PartitionClockState { newest, stamp, idle: self.is_idle() }
     }
 
     /// Whether it stopped holding others back.
@@ -123,6 +130,11 @@ impl Board {
     /// Partitions are being taken away: whether the input has ended is open until the next assignment.
     pub fn unassign(&self) {
         self.shared.assigned.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether there is an assignment that stands.
+    pub fn is_assigned(&self) -> bool {
+        self.shared.assigned.load(Ordering::SeqCst)
     }
 
     /// Removes a partition: it holds nothing back any more.

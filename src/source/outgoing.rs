@@ -130,6 +130,17 @@ impl Outgoing {
         }
     }
 
+    /// The watermarks announced, by task.
+    pub fn all_announced(&self) -> &[(Task, Timestamp)] {
+        &self.announced
+    }
+
+    /// A task stood at this watermark when it came to us; its shards know.
+    pub fn restore(&mut self, task: Task, watermark: Timestamp) {
+        self.announced.retain(|entry| entry.0 != task);
+        self.announced.push((task, watermark));
+    }
+
     /// Forgets what was announced for tasks that are gone.
     pub fn forget(&mut self, tasks: &[Task]) {
         self.announced.retain(|entry| !tasks.contains(&entry.0));

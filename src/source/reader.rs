@@ -7,9 +7,10 @@ use crate::broker::{Assigned, PartitionQueue, Record, TopicPartition};
 use crate::decode::Decoder;
 use crate::detect::Detector;
 use crate::event::{
-    DeadCode, DeadLetter, Hash128, Late, LatePolicy, Origin, Outcome, OutcomeCounts, Projected, Signal, Stage, Task,
-    Timestamp, TopicId, stable_hash64, stable_hash128,
+    DeadCode, DeadLetter, Hash128, Late, LatePolicy, Origin, Outcome, OutcomeCounts, PartitionClockState, Projected,
+    Signal, Stage, Task, Timestamp, TopicId, stable_hash64, stable_hash128,
 };
+use crate::fault::{self, Bug};
 use crate::rules::plan::ConditionId;
 
 use super::clock::PartitionClock;
@@ -68,6 +69,8 @@ pub struct Reader {
     pub(super) last_dated: Instant,
     /// The number of probe answers when a probe was asked for, and when that was.
     pub(super) probe_asked: Option<(u64, Instant)>,
+    /// Idle when its clock was committed, and no record since.
+    pub(super) was_idle: bool,
     topic_hash: u64,
     pub(super) bytes: u64,
 }
@@ -105,9 +108,26 @@ impl Reader {
             parted: false,
             last_dated: now,
             probe_asked: None,
+            was_idle: false,
             topic_hash,
             bytes: 0,
         }
+    }
+
+    /// Takes up the clock that was committed with the offset. Whether the partition is idle is decided anew, on a fresh
+    /// answer of the leader; one that was is asked at once, not after its timeout.
+    pub fn restore(&mut self, clock: PartitionClockState) {
+        if fault::planted(Bug::ClocksNotInState) {
+            return;
+        }
+        (self.newest, self.newest_stamp) = (clock.newest, clock.stamp);
+        self.publish_clock();
+        self.was_idle = clock.idle;
+    }
+
+    /// The clock as it commits.
+    pub(super) fn clock_state(&self) -> PartitionClockState {
+        PartitionClockState { newest: self.newest, stamp: self.newest_stamp, idle: self.clock.is_idle() }
     }
 
     /// Whose watermark it feeds.

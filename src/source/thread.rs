@@ -11,7 +11,7 @@ use super::outgoing::Outgoing;
 use super::reader::{Processor, Reader};
 use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
 use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
-use crate::fault;
+use crate::fault::{self, Bug};
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
 use crate::ring::{BarrierLine, Bell, Step};
 
@@ -29,22 +29,22 @@ const PROBE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the pipeline tells a source.
 pub enum Command {
-    /// Read these partitions.
-    Assign(Vec<Reader>),
+    /// Read these partitions; the tasks, restored at these watermarks, are new here.
+    Assign(Vec<Reader>, Vec<(Task, Timestamp)>),
     /// Stop reading these, then answer on the channel.
     Release(Vec<TopicPartition>, Sender<()>),
-    /// Forget these; their epochs are committed. The tasks have no partition here any more.
-    Drop(Vec<TopicPartition>, Vec<Task>),
+    /// Forget these; their epochs are committed.
+    Drop(Vec<TopicPartition>),
 }
 
 /// What a source asks of the group thread.
 pub enum Request {
     /// Is anything beyond our position? The answer goes to the clock.
     Probe(TopicPartition, Arc<PartitionClock>),
-    /// Stop fetching: the partition has been held for long.
-    Pause(TopicPartition),
+    /// Stop fetching: the partition, as read with this clock, has been held for long.
+    Pause(TopicPartition, Arc<PartitionClock>),
     /// Fetch again.
-    Resume(TopicPartition),
+    Resume(TopicPartition, Arc<PartitionClock>),
     /// A partition cannot be read.
     Failed(BrokerError),
 }
@@ -173,7 +173,11 @@ impl Source {
     fn take_commands(&mut self) {
         while let Ok(command) = self.parts.commands.try_recv() {
             match command {
-                Command::Assign(readers) => {
+                Command::Assign(readers, tasks) => {
+                    if !tasks.is_empty() {
+                        tasks.iter().for_each(|(task, at)| self.parts.outgoing.restore(*task, *at));
+                        self.parts.outgoing.mark(&Mark::Restore(tasks));
+                    }
                     for mut reader in readers {
                         reader.floor = self.parts.outgoing.announced(reader.task());
                         if let Some(queue) = &mut reader.queue {
@@ -194,7 +198,7 @@ impl Source {
                     // Nobody listening any more means that the pipeline is stopping.
                     let _ = answer.send(());
                 }
-                Command::Drop(partitions, tasks) => {
+                Command::Drop(partitions) => {
                     let board = &self.parts.board;
                     self.readers.retain(|reader| {
                         let gone = partitions.contains(&reader.partition);
@@ -203,10 +207,6 @@ impl Source {
                         }
                         !gone
                     });
-                    if !tasks.is_empty() {
-                        self.parts.outgoing.forget(&tasks);
-                        self.parts.outgoing.mark(&Mark::DropTasks(tasks));
-                    }
                 }
             }
         }
@@ -218,7 +218,7 @@ impl Source {
         let mut read = 0;
         for at in 0..self.readers.len() {
             let reader = &mut self.readers[at];
-            if reader.finished || reader.released {
+            if reader.finished || reader.released && !fault::planted(Bug::StaleAssignment) {
                 continue;
             }
             let max_skew = self.parts.processor.streams[reader.stream].stream.max_skew;
@@ -231,7 +231,7 @@ impl Source {
             }
             reader.held_since = None;
             if std::mem::take(&mut reader.paused) {
-                drop(self.parts.requests.send(Request::Resume(reader.partition.clone())));
+                drop(self.parts.requests.send(Request::Resume(reader.partition.clone(), Arc::clone(&reader.clock))));
             }
             read += self.read(at, now, limit, max_skew);
         }
@@ -288,6 +288,7 @@ impl Source {
         });
         reader.queue = Some(queue);
         if records > 0 {
+            reader.was_idle = false;
             reader.last_record = now;
             reader.probe_asked = None;
             if std::mem::take(&mut reader.dated) {
@@ -312,7 +313,7 @@ impl Source {
         let since = *reader.held_since.get_or_insert(now);
         if !reader.paused && !reader.finished && !reader.released && now - since > PAUSE_AFTER.to_std() {
             reader.paused = true;
-            drop(requests.send(Request::Pause(reader.partition.clone())));
+            drop(requests.send(Request::Pause(reader.partition.clone(), Arc::clone(&reader.clock))));
         }
     }
 
@@ -321,10 +322,11 @@ impl Source {
         for reader in &mut self.readers {
             let Some(timeout) = self.parts.processor.streams[reader.stream].stream.idle_timeout else { continue };
             let busy = reader.finished || reader.released || reader.held_since.is_some() || reader.clock.is_idle();
-            if busy || now - reader.last_dated < timeout.to_std() {
+            let waits = if reader.was_idle { Duration::ZERO } else { timeout.to_std() };
+            if busy || now - reader.last_dated < waits {
                 continue;
             }
-            if now - reader.last_record < timeout.to_std() {
+            if now - reader.last_record < waits {
                 // Records come, and none has an event time: its clock has nothing to say and must not stop the others.
                 let (topic, partition) = (&reader.partition.topic, reader.partition.partition);
                 tracing::warn!(
@@ -354,10 +356,15 @@ impl Source {
         let SourceParts { board, outgoing, one_task, clock, .. } = &mut self.parts;
         let now = || clock.wall();
         if *one_task {
-            outgoing.announce(0, board.watermark(0, now));
+            // While partitions are being taken away nothing may be decided: their offsets no longer commit with it.
+            if board.is_assigned() {
+                outgoing.announce(0, board.watermark(0, now));
+            }
         } else {
-            for task in self.readers.iter().map(Reader::task) {
-                outgoing.announce(task, board.watermark(task, now));
+            // A task that is being taken away stands still: what a watermark would still decide in it belonged to an epoch that no
+            // longer commits its offsets.
+            for reader in self.readers.iter().filter(|reader| !reader.released) {
+                outgoing.announce(reader.task(), board.watermark(reader.task(), now));
             }
         }
         outgoing.dispatch();
@@ -399,18 +406,25 @@ impl Source {
         while self.barrier < requested {
             self.barrier += 1;
             // A partition that is being taken away is in one more epoch, the one that its revocation waits for; a later one would
-            // commit what is no longer ours.
+            // commit what is no longer ours. The same holds for its task's state, which ends right behind this barrier: no
+            // deadline may fire here that fires at the next owner too (INV-OWNER).
+            let mut parting: Vec<Task> = Vec::new();
             let positions = self.readers.iter_mut().filter_map(|reader| {
-                if reader.released && std::mem::replace(&mut reader.parted, true) {
-                    return None;
+                if reader.released {
+                    if std::mem::replace(&mut reader.parted, true) {
+                        return None;
+                    }
+                    parting.push(reader.clock.task);
                 }
-                let topic = reader.topic;
                 let bytes = std::mem::take(&mut reader.bytes);
-                let partition = reader.partition.partition;
-                reader.next.map(|offset| ReadPosition { next: Origin { topic, partition, offset }, bytes })
+                let (topic, partition) = (reader.topic, reader.partition.partition);
+                let (task, clock) = (reader.task(), reader.clock_state());
+                reader.next.map(|offset| ReadPosition { next: Origin { topic, partition, offset }, bytes, task, clock })
             });
+            let positions = positions.collect();
             let report = Report {
-                positions: positions.collect(),
+                positions,
+                announced: self.parts.outgoing.all_announced().to_vec(),
                 counts: std::mem::take(&mut self.parts.processor.counts),
                 barrier: Some(self.barrier),
                 ..Report::default()
@@ -418,6 +432,11 @@ impl Source {
             self.parts.outgoing.mark(&Mark::Barrier(self.barrier));
             fault::point("source.barrier");
             self.parts.outgoing.report(report);
+            parting.retain(|task| !self.readers.iter().any(|reader| reader.task() == *task && !reader.parted));
+            if !self.parts.one_task && !parting.is_empty() {
+                self.parts.outgoing.forget(&parting);
+                self.parts.outgoing.mark(&Mark::DropTasks(parting));
+            }
         }
     }
 }

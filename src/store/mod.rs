@@ -3,9 +3,17 @@
 //! A store holds bytes and interprets none. Part keys sort as bytes; the first byte is the part's kind, the next eight are
 //! the stable hash of its correlation key (big-endian), so that a range of hashes is one range of keys for each kind.
 //! INV-BEHIND: whoever writes here has seen the epoch committed in Kafka; a store is a cache that is never ahead of it.
+//!
+//! [`rocks`] keeps parts in RocksDB, [`memory`] in a map, for tests and simulations. Both answer alike; a property test
+//! holds them to it.
 
 pub mod codec;
 mod error;
+pub mod memory;
+pub mod rocks;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{StoreError, StoreErrorKind};
 
@@ -37,18 +45,24 @@ pub use std::ops::ControlFlow;
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// State on disk (or, for simulations, in memory). Shared by the committer, which writes, and shards, which read.
+///
+/// An error of kind [`StoreErrorKind::Corrupt`] means that nothing more is to be believed: the store is dropped and opened
+/// anew, which sets its contents aside. After any other error the store holds what it held before.
 pub trait Store: Send + Sync {
     /// What this partition stands at; `None`: nothing of it is here.
     fn applied(&self, partition: u16) -> Result<Option<Applied>, StoreError>;
 
     /// Writes a batch atomically. Survives a crash of the process; a crash of the machine may lose the newest batches
-    /// together with their positions, never a part of one.
+    /// together with their positions, never a part of one. A batch that failed must be in before any later one, by another
+    /// try or out of the changelog: positions say that all before them is here.
     fn write(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
 
-    /// Gives the parts of `partition` with `from <= key < to`, in key order, to `visit`.
+    /// Gives the parts of `partition` with `from <= key < to`, in key order, to `visit`. All of them are of one moment: a
+    /// batch that is written meanwhile is not seen. Within one key (nine equal bytes) it costs one seek, and usually
+    /// nothing at all if the key is absent. `visit` should be quick: while it runs, what it reads cannot be freed.
     fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
-    /// Removes everything of a partition: its parts and its position.
+    /// Removes everything of a partition: its parts and its position, together or not at all.
     fn clear(&self, partition: u16) -> Result<(), StoreError>;
 
     /// Scratch space of this process: spilled deadlines and dedup runs, found again through memory only. Empty at every

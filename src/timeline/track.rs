@@ -148,7 +148,9 @@ impl Timeline {
 
     /// Ends the restored segment that begins at `first`; nothing is appended to it.
     pub fn restored(&mut self, first: u64) {
-        let end = self.end().max(first + 1);
+        // Also of a segment in which nobody held anything any more: what is appended must lie behind it, or it is never stored.
+        let end = self.end().max(first.saturating_add(1));
+        self.skip_to(end);
         self.segments.push_back(Segment { first, end, sealed: true });
     }
 
@@ -282,5 +284,13 @@ mod tests {
         assert!(cut(&mut back).is_empty());
         assert_eq!(back.append(event(7), SmallVec::new()), 300);
         assert_eq!(cut(&mut back), [(300, Some(vec![0]))]);
+    }
+
+    #[test]
+    fn what_is_appended_lies_behind_a_restored_segment_without_events() {
+        let mut timeline = Timeline::default();
+        timeline.restored(5);
+        assert_eq!(timeline.append(event(1), SmallVec::new()), 6);
+        assert_eq!(cut(&mut timeline), [(5, None), (6, Some(vec![0]))]);
     }
 }

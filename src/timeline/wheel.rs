@@ -107,6 +107,15 @@ impl<T> Wheel<T> {
         self.current.pop().map(|entry| (entry.time, entry.what))
     }
 
+    /// Moves all deadlines of `other` here.
+    pub fn absorb(&mut self, mut other: Wheel<T>) {
+        while let Some(at) = other.next_time() {
+            while let Some(what) = other.pop_at(at) {
+                self.push(at, what);
+            }
+        }
+    }
+
     /// Drops the deadlines that mean nothing any more. Looks at all of them: for when most are void.
     pub fn retain(&mut self, mut keep: impl FnMut(Timestamp, &T) -> bool) {
         let mut wanted = |entry: &Entry<T>| keep(entry.time, &entry.what);

@@ -1,7 +1,7 @@
 //! The engine from rules and events to findings, without threads: compile, decode, detect, route, and one
 //! `shard::core` for each shard, with the batches and watermarks that a [`Way`] asks for.
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use throughline::decode::{Decoder, StreamFields};
@@ -12,8 +12,12 @@ use throughline::event::{
 };
 use throughline::rules::RuleFile;
 use throughline::rules::plan::{ConditionId, Pattern, Plan};
-use throughline::shard::core::{Core, Cut, Durable, Output, Settings, kind};
+use throughline::shard::core::{Core, Cut, Durable, Output, Settings};
+use throughline::shard::fetch::carry_out;
+use throughline::shard::restore::restore;
 use throughline::source::route::{Arrival, Router};
+use throughline::store::memory::MemoryStore;
+use throughline::store::{Batch, Store};
 
 use crate::oracle::event::{Event, TOPICS, nanos};
 use crate::oracle::rule::Rule;
@@ -33,12 +37,14 @@ pub struct Way {
     /// After so many events: an epoch ends, and with `Some(shards)` all memory is lost and that many shards take the state
     /// up from what was stored. Empty: nothing is stored.
     pub epochs: Vec<(usize, Option<usize>)>,
+    /// Bytes of memory for state of a shard; `None`: nothing leaves memory.
+    pub budget: Option<usize>,
 }
 
 impl Way {
     /// In order, one shard, a watermark after each event.
     pub const PLAIN: Way =
-        Way { shards: 1, batch: 1, watermark_every: Some(1), out_of_orderness_ms: 0, epochs: Vec::new() };
+        Way { shards: 1, batch: 1, watermark_every: Some(1), out_of_orderness_ms: 0, epochs: Vec::new(), budget: None };
 }
 
 /// What the engine found: each finding with its correlation id, sorted, and what became of the routed events.
@@ -85,17 +91,17 @@ struct Engine<'a> {
     hits: Vec<ConditionId>,
     table: TopicTable,
     reached: Timestamp,
-    /// What a store would hold: changelog partition and part key → value.
-    stored: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
+    store: MemoryStore,
+    epoch: u64,
 }
 
 /// One shard of `shards`, storing what it does if `durable`.
-fn core(plan: &Arc<Plan>, table: &TopicTable, index: usize, shards: usize, durable: bool) -> Core {
+fn core(plan: &Arc<Plan>, table: &TopicTable, (index, shards): (usize, usize), way: &Way) -> Core {
     let range = HashRange::of_shard(index, shards);
     let settings = Settings {
         dedup_window: Span::from_secs(3600),
         retention: Span::from_secs(24 * 3600),
-        durable: durable.then_some(Durable { cut: Cut::ByHash(16), range }),
+        durable: (!way.epochs.is_empty()).then_some(Durable { cut: Cut::ByHash(16), range, budget: way.budget }),
     };
     Core::new(Arc::clone(plan), settings, table.clone())
 }
@@ -110,7 +116,6 @@ impl<'a> Engine<'a> {
         ids.reverse();
         let fields = StreamFields { time: Some("ts".into()), id: vec!["id".into()], category: "category".into() };
         let decoder = Decoder::new(&plan, &fields);
-        let durable = !way.epochs.is_empty();
         Engine {
             way,
             topics: ids,
@@ -118,47 +123,63 @@ impl<'a> Engine<'a> {
             decoder,
             detector: Detector::new(Arc::clone(&plan)),
             router: Router::new(Arc::clone(&plan), way.shards),
-            cores: (0..way.shards).map(|index| core(&plan, &topics, index, way.shards, durable)).collect(),
+            cores: (0..way.shards).map(|index| core(&plan, &topics, (index, way.shards), way)).collect(),
             pending: vec![Vec::new(); way.shards],
             out: Output::default(),
             hits: Vec::new(),
             plan,
             table: topics,
             reached: Timestamp::MIN,
-            stored: BTreeMap::new(),
+            store: MemoryStore::default(),
+            epoch: 0,
         }
     }
 
-    /// The end of an epoch: what changed is stored.
+    /// Whatever the shards want of the store is carried out, until they want nothing.
+    fn serve(&mut self) {
+        loop {
+            let mut served = false;
+            for core in &mut self.cores {
+                for request in core.take_requests() {
+                    served = true;
+                    if let Some(reply) = carry_out(&self.store, request).expect("memory does not fail") {
+                        core.answer(reply, &mut self.out).expect("what was written can be read");
+                    }
+                }
+            }
+            if !served {
+                return;
+            }
+        }
+    }
+
+    /// The end of an epoch: what changed is stored, and memory is brought within its budget.
     fn end_epoch(&mut self) {
         for shard in 0..self.cores.len() {
             self.hand_over(shard);
+        }
+        self.serve();
+        self.epoch += 1;
+        for core in &mut self.cores {
             let mut changes = Changes::default();
-            self.cores[shard].store(&mut changes);
-            for (partition, key, value) in changes.iter() {
-                match value {
-                    Some(value) => drop(self.stored.insert((partition, key.to_vec()), value.to_vec())),
-                    None => drop(self.stored.remove(&(partition, key.to_vec()))),
-                }
-            }
+            core.store(&mut changes);
+            self.store.write(&Batch { changes: vec![&changes], applied: Vec::new() }).expect("memory does not fail");
+            // Once to see what was touched, once to let it go.
+            core.evict(self.epoch);
+            core.evict(self.epoch);
         }
     }
 
     /// All memory is lost; `shards` new shards take up what was stored.
     fn restart(&mut self, shards: usize) {
-        self.cores = (0..shards).map(|index| core(&self.plan, &self.table, index, shards, true)).collect();
+        self.store = MemoryStore::from_snapshot(self.store.snapshot());
+        self.store.scratch_delete(&[], &[0xff; 32]).expect("memory does not fail");
+        self.cores = (0..shards).map(|index| core(&self.plan, &self.table, (index, shards), self.way)).collect();
         self.router = Router::new(Arc::clone(&self.plan), shards);
         self.pending = vec![Vec::new(); shards];
+        self.epoch = 0;
         for core in &mut self.cores {
-            core.restore(0, self.reached);
-            for ((partition, key), value) in &self.stored {
-                let hash = matches!(key[0], kind::KEY | kind::TIMELINE)
-                    .then(|| key[1..].first_chunk::<8>().map_or(0, |hash| u64::from_be_bytes(*hash)));
-                if hash.is_none_or(|hash| core.range().contains(hash)) {
-                    core.restore_part(0, *partition, key, value).expect("what was written can be read");
-                }
-            }
-            core.restored(0);
+            restore(core, &self.store, 0, self.reached, 0..16).expect("what was written can be read");
         }
     }
 
@@ -168,7 +189,14 @@ impl<'a> Engine<'a> {
         // What expires is forgotten in steps.
         (1..100).for_each(|n| self.watermark(Timestamp(nanos(newest_ms)) + Span::from_secs((90 + n) * 86_400)));
         self.end_epoch();
-        let kinds: Vec<u8> = self.stored.keys().map(|(_, key)| key[0]).collect();
+        let mut kinds: Vec<u8> = Vec::new();
+        for partition in 0..16 {
+            let mut see = |key: &[u8], _: &[u8]| {
+                kinds.push(key[0]);
+                ControlFlow::Continue(())
+            };
+            self.store.scan(partition, &[0], &[0xff], &mut see).expect("memory does not fail");
+        }
         assert!(kinds.is_empty(), "parts that nobody will ever remove, by kind: {kinds:02x?}");
     }
 
@@ -206,6 +234,12 @@ impl<'a> Engine<'a> {
     fn watermark(&mut self, time: Timestamp) {
         for shard in 0..self.cores.len() {
             self.hand_over(shard);
+        }
+        // The watermark must not pass by what is being looked up; keys may come later.
+        if self.cores.iter().any(Core::looks_up) {
+            self.serve();
+        }
+        for shard in 0..self.cores.len() {
             self.cores[shard].advance(0, time, &mut self.out);
         }
         self.reached = self.reached.max(time);
@@ -230,6 +264,7 @@ impl<'a> Engine<'a> {
         // have begun, whatever its own signals were.
         newest.into_iter().for_each(|time| self.watermark(Timestamp(nanos(time))));
         self.cores.iter_mut().for_each(|core| core.finish(&mut self.out));
+        self.serve();
         let correlations = std::mem::take(&mut self.out.correlations);
         let mut findings: Vec<_> = correlations.iter().map(|c| (self.finding(c), c.id.to_string())).collect();
         findings.sort();
@@ -281,9 +316,10 @@ pub fn routed(found: &Found) -> u64 {
 #[track_caller]
 pub fn assert_agrees(rules: &[Rule], events: &[Event]) {
     let expected = oracle::evaluate(rules, events);
-    for way in
-        [Way::PLAIN, Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000, epochs: Vec::new() }]
-    {
+    for way in [
+        Way::PLAIN,
+        Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000, epochs: Vec::new(), budget: None },
+    ] {
         let found = run(rules, events, &way).findings();
         assert!(found == expected, "{}", disagreement(rules, events, &expected, &found));
     }

@@ -54,6 +54,7 @@ fn way() -> impl Strategy<Value = Way> {
             watermark_every,
             out_of_orderness_ms,
             epochs: Vec::new(),
+            budget: None,
         },
     )
 }
@@ -112,6 +113,7 @@ proptest! {
         delays in proptest::collection::vec(any::<u16>(), 40),
         again in proptest::collection::vec((0..40usize, 0..40usize), 0..6),
         epochs in proptest::collection::vec((1..46usize, proptest::option::of(1..=5usize)), 1..12),
+        budget in proptest::option::weighted(0.7, prop_oneof![Just(0usize), 0..20_000usize]),
     ) {
         let mut arrivals = shuffled(&scene.events, &way, &delays);
         for (number, (of, behind)) in again.into_iter().enumerate() {
@@ -122,7 +124,7 @@ proptest! {
             arrivals.insert((at + 1 + behind).min(arrivals.len()), copy);
         }
         let uninterrupted = drive::run(&scene.rules, &arrivals, &way);
-        let found = drive::run(&scene.rules, &arrivals, &Way { epochs, ..way });
+        let found = drive::run(&scene.rules, &arrivals, &Way { epochs, budget, ..way });
         let report = drive::disagreement(&scene.rules, &arrivals, &uninterrupted.findings(), &found.findings());
         prop_assert!(found.findings() == uninterrupted.findings(), "{report}");
         prop_assert_eq!(found, uninterrupted);

@@ -175,6 +175,8 @@ fn a_partition_served_slowly_changes_nothing() {
         delivery: throughline::epoch::Delivery::ExactlyOnce,
         epoch: Duration::from_millis(100),
         locality: Locality::Instance,
+        state: None,
+        state_memory: None,
         dedup_window: Span::from_secs(3600),
         retention: Span::MAX,
         placement: Placement { sources: vec![None, None], shards: vec![None, None], unpinned_because: None },

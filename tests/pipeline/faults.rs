@@ -104,6 +104,9 @@ fn a_topic_that_may_not_be_read_or_written_is_named() {
     );
     broker.allow("alice", &["--operation", "Write", "--operation", "Describe", "--topic", &app.dead_letters]);
     broker.allow("alice", &["--operation", "Describe", "--topic", &output]);
+    let changelog = format!("{id}-changelog");
+    let rights = ["Create", "Describe", "DescribeConfigs", "Read", "Write"].map(|right| ["--operation", right]);
+    broker.allow("alice", &[&rights.concat()[..], &["--topic", &changelog]].concat());
     let refused = app.start("one", &["--until-end"]).wait();
     assert_eq!(refused.status, Some(3), "{}", refused.log);
     assert!(refused.log.to_lowercase().contains("authoriz"), "{}", refused.log);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,9 +31,16 @@ pub struct App {
 impl App {
     /// An application with an input topic of `partitions`, and `rules` as one file's text.
     pub fn new(kafka: &Kafka, partitions: i32, rules: &str) -> App {
+        let topic = unique("input");
+        kafka.create_topic(&topic, partitions, &[("max.message.bytes", "20000000")]);
+        App::on(kafka, &topic, rules)
+    }
+
+    /// An application that reads a topic that is there already.
+    pub fn on(kafka: &Kafka, topic: &str, rules: &str) -> App {
         let id = unique("app");
         let app = App {
-            topic: format!("{id}-in"),
+            topic: topic.to_owned(),
             output: format!("{id}-out"),
             dead_letters: format!("{id}-dlq"),
             directory: tempfile::tempdir().expect("temporary directory"),
@@ -43,7 +50,6 @@ impl App {
             settings: String::new(),
             id,
         };
-        kafka.create_topic(&app.topic, partitions, &[("max.message.bytes", "20000000")]);
         kafka.create_topic(&app.output, 2, &[]);
         kafka.create_topic(&app.dead_letters, 2, &[("max.message.bytes", "20000000")]);
         std::fs::create_dir(app.path("rules")).expect("rules directory");
@@ -68,6 +74,12 @@ impl App {
         self
     }
 
+    /// Sets properties of the client (`name: value`, separated by commas).
+    pub fn properties(self, properties: &str) -> App {
+        let section = format!("kafka:\n  brokers: {}\n  properties: {{{properties}}}\n", self.kafka.brokers());
+        self.kafka_section(&section)
+    }
+
     /// Adds top-level settings (YAML).
     pub fn settings(mut self, lines: &str) -> App {
         self.settings = lines.into();
@@ -90,11 +102,24 @@ impl App {
         path
     }
 
-    /// Starts the binary; `arguments` after `run`.
-    pub fn start(&self, instance: &str, arguments: &[&str]) -> Service {
+    /// Where an instance keeps its state: two on one machine have two directories.
+    pub fn state(&self, instance: &str) -> PathBuf {
+        self.path(&format!("state-{instance}"))
+    }
+
+    /// The command that runs an instance, for tests that add to it.
+    pub fn command(&self, instance: &str) -> Command {
         let config = self.write_config();
         let mut command = throughline();
-        command.arg("-c").arg(config).args(["--set", &format!("instance={instance}"), "run"]).args(arguments);
+        let state = format!("state.directory={}", self.state(instance).display());
+        command.arg("-c").arg(config).args(["--set", &format!("instance={instance}"), "--set", &state, "run"]);
+        command
+    }
+
+    /// Starts the binary; `arguments` after `run`.
+    pub fn start(&self, instance: &str, arguments: &[&str]) -> Service {
+        let mut command = self.command(instance);
+        command.args(arguments);
         Service::spawn(command)
     }
 
@@ -152,7 +177,8 @@ pub struct Finished {
 pub type Totals = BTreeMap<String, BTreeMap<String, u64>>;
 
 impl Service {
-    fn spawn(mut command: Command) -> Service {
+    /// Starts a command and keeps what it says.
+    pub fn spawn(mut command: Command) -> Service {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(String::new()));
@@ -216,6 +242,18 @@ impl Service {
             reader.join().expect("log reader");
         }
         Finished { status, log: self.log() }
+    }
+
+    /// Calls `feed` again and again until the process has ended.
+    pub fn feed_until_ended(&mut self, mut feed: impl FnMut()) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "does not end:\n{}", self.log());
+            feed();
+        }
     }
 
     pub fn is_running(&mut self) -> bool {

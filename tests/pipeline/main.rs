@@ -5,6 +5,8 @@ mod support;
 
 /// One partition served slowly, and a backlog that must not fill memory.
 mod alignment;
+/// kill -9 at every point of the protocol where a crash may hit.
+mod attack_points;
 /// Real CloudTrail records: Kafka against `backtest` against a computation written here; duplicates.
 mod cloudtrail;
 /// What must not be there, must not be allowed or cannot be reached: one clear message.
@@ -15,6 +17,10 @@ mod harness;
 mod instances;
 /// kill -9 under load: nothing twice, no dead letter lost.
 mod kill;
+/// What must come out: the same topic, run once and uninterrupted.
+mod oracle;
+/// Rules of every kind, and an endless stream that they are fed with.
+mod oracle_load;
 /// Poison: every kind of bad record becomes a dead letter, and the partition goes on.
 mod poison;
 /// Absence and idle partitions: the watermark without traffic.

@@ -106,3 +106,15 @@ fn it_ends_while_a_producer_goes_on_and_a_second_run_takes_up_from_there() {
     assert_eq!(ids, (0..sent).map(|n| n.to_string()).collect::<Vec<_>>());
     assert!(app.until_end().is_empty(), "a third run finds nothing new");
 }
+
+#[test]
+fn what_waited_for_order_at_the_end_is_decided_once() {
+    let rules =
+        "id: silence\nquery: |\n  sequence by kind with maxspan=30s [any where true] ![any where kind == \"y\"]\n";
+    let app = App::new(kafka(), 1, rules);
+    app.kafka.produce(&app.topic, [event(0)]);
+    app.until_end();
+    assert_eq!(app.correlations().len(), 1, "the end decides that nothing follows");
+    app.until_end();
+    assert_eq!(app.correlations().len(), 1, "the next run does not find it again");
+}

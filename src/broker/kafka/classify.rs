@@ -167,7 +167,7 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::Abortable => "nothing was committed; the work is done again",
         ErrorKind::Uncertain => "the committed offsets will decide",
         ErrorKind::Transient => "it may pass by itself",
-        ErrorKind::File | ErrorKind::Fatal => "the client is replaced",
+        ErrorKind::State | ErrorKind::File | ErrorKind::Fatal => "the client is replaced",
     }
 }
 
@@ -243,6 +243,7 @@ mod tests {
             | ErrorKind::TopicMissing
             | ErrorKind::TooLarge
             | ErrorKind::Setting
+            | ErrorKind::State
             | ErrorKind::File => End,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A rebalance is cooperative: it only sets each member's target. A member gives up what it owns beyond its target on its
 //! own thread, and takes what its target has beyond what it owns only once no other member owns it. So at no moment two
-//! members own one partition, and what does not move is never interrupted.
+//! members own one partition, and what does not move is never interrupted. A group that assigns by range (equal partition
+//! numbers of all topics together) rebalances eagerly, as Kafka's range assignor does: everyone gives up everything first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ struct Member {
     patterns: TopicPatterns,
     owned: BTreeSet<TopicPartition>,
     target: BTreeSet<TopicPartition>,
+    /// Gives up all that it owns, also what it will get back.
+    gives_up: bool,
     /// Dropped without leaving at this time.
     dead_since: Option<Instant>,
 }
@@ -44,6 +47,7 @@ pub(super) enum Step {
 /// One group.
 #[derive(Default)]
 pub(super) struct GroupState {
+    by_range: bool,
     members: BTreeMap<u64, Member>,
     offsets: BTreeMap<TopicPartition, CommittedOffset>,
 }
@@ -53,8 +57,13 @@ impl GroupState {
     /// the others keep what they have.
     pub(super) fn join(&mut self, id: u64, instance: &str, patterns: TopicPatterns) {
         let target = self.remove_instance(instance);
-        let instance = instance.to_owned();
-        self.members.insert(id, Member { instance, patterns, owned: BTreeSet::new(), target, dead_since: None });
+        let (instance, owned) = (instance.to_owned(), BTreeSet::new());
+        self.members.insert(id, Member { instance, patterns, owned, target, gives_up: false, dead_since: None });
+    }
+
+    /// From its next rebalance on it assigns by range.
+    pub(super) fn assign_by_range(&mut self) {
+        self.by_range = true;
     }
 
     /// Removes the member of an instance and returns what it was to own.
@@ -112,7 +121,11 @@ impl GroupState {
         for member in self.members.values_mut() {
             let exists = |p: &TopicPartition| topics.get(&p.topic).is_some_and(|count| p.partition < *count);
             let patterns = &member.patterns;
-            member.target.retain(|p| exists(p) && patterns.matches(&p.topic));
+            member.target.retain(|p| !self.by_range && exists(p) && patterns.matches(&p.topic));
+            member.gives_up = self.by_range && !member.owned.is_empty();
+        }
+        if self.by_range {
+            return self.range(topics);
         }
         let all = topics.iter().flat_map(|(topic, count)| (0..*count).map(move |number| partition_of(topic, number)));
         for partition in all.collect::<Vec<_>>() {
@@ -128,6 +141,22 @@ impl GroupState {
         while let Some((from, to, partition)) = self.uneven() {
             self.members.get_mut(&from).map(|member| member.target.remove(&partition));
             self.members.get_mut(&to).map(|member| member.target.insert(partition));
+        }
+    }
+
+    /// Of each topic, its members get runs of partitions, in the order of their names.
+    fn range(&mut self, topics: &BTreeMap<Arc<str>, i32>) {
+        for (topic, &count) in topics {
+            let wants = self.members.values_mut().filter(|member| member.patterns.matches(topic));
+            let mut members: Vec<&mut Member> = wants.collect();
+            members.sort_by(|a, b| a.instance.cmp(&b.instance));
+            let sharers = members.len().max(1) as i32;
+            for (at, member) in members.into_iter().enumerate() {
+                let (at, least, more) = (at as i32, count / sharers, count % sharers);
+                let first = at * least + at.min(more);
+                let run = first..first + least + i32::from(at < more);
+                member.target.extend(run.map(|partition| TopicPartition { topic: Arc::clone(topic), partition }));
+            }
         }
     }
 
@@ -152,7 +181,8 @@ impl GroupState {
         let taken: BTreeSet<TopicPartition> =
             self.members.iter().filter(|(other, _)| **other != id).flat_map(|(_, m)| m.owned.iter().cloned()).collect();
         let Some(member) = self.members.get_mut(&id) else { return Step::Gone };
-        let revoke: Vec<_> = member.owned.difference(&member.target).cloned().collect();
+        let revoke: Vec<_> =
+            member.owned.iter().filter(|p| member.gives_up || !member.target.contains(p)).cloned().collect();
         if !revoke.is_empty() {
             return Step::Revoke(revoke);
         }
@@ -175,6 +205,7 @@ impl GroupState {
             partitions.iter().for_each(|partition| {
                 member.owned.remove(partition);
             });
+            member.gives_up &= !member.owned.is_empty();
         }
     }
 

@@ -142,6 +142,19 @@ impl Partition {
         }
     }
 
+    /// Below this every transaction has ended.
+    pub(super) fn stable_end(&self) -> i64 {
+        self.lock().last_stable()
+    }
+
+    /// The offset of the newest record that a read_committed reader sees.
+    pub(super) fn last_visible(&self) -> Option<i64> {
+        let log = self.lock();
+        let visible =
+            |slot: &Slot| slot.record.is_some() && !slot.transaction.is_some_and(|t| log.aborted.contains(&t));
+        log.slots[..log.last_stable() as usize].iter().rposition(visible).map(|at| at as i64)
+    }
+
     /// Rings `bell` after every change from now on, for the queue of this number.
     pub(super) fn listen(&self, queue: u64, bell: Bell) {
         let mut log = self.lock();

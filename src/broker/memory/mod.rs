@@ -189,6 +189,21 @@ impl MemoryBroker {
         all
     }
 
+    /// The offset of the next record of a partition, open transactions included; 0 for one that does not exist.
+    pub fn end(&self, topic: &str, partition: i32) -> i64 {
+        self.shared.partition(topic, partition).map_or(0, |partition| partition.bounds().1)
+    }
+
+    /// Below this every transaction of a partition has ended; 0 for one that does not exist.
+    pub fn stable_end(&self, topic: &str, partition: i32) -> i64 {
+        self.shared.partition(topic, partition).map_or(0, |partition| partition.stable_end())
+    }
+
+    /// The offset of the newest record that a read_committed reader of the partition sees now.
+    pub fn last_visible(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.shared.partition(topic, partition).ok()?.last_visible()
+    }
+
     /// What the group has committed for a partition.
     pub fn committed(&self, application_id: &str, topic: &str, partition: i32) -> Option<CommittedOffset> {
         let partition = TopicPartition { topic: topic.into(), partition };
@@ -206,6 +221,11 @@ impl MemoryBroker {
     /// at all, for a simulation on one thread.
     pub fn set_log_patience(&self, patience: Duration) {
         self.shared.lock().log_patience = patience;
+    }
+
+    /// Lets a group assign by range, as it must where equal partition numbers of several topics belong together.
+    pub fn assign_by_range(&self, application_id: &str) {
+        self.shared.lock().groups.entry(application_id.to_owned()).or_default().assign_by_range();
     }
 
     /// The instance that owns a partition of the group now, by name.

@@ -38,6 +38,12 @@ impl Id {
         Id::from(Hash128(u128::from_be_bytes(bytes)))
     }
 
+    /// The lower half: all of it hash.
+    #[inline]
+    pub(super) fn low(self) -> u64 {
+        self.low
+    }
+
     /// Where the shard's bits are.
     pub(super) fn key_hash(self) -> u64 {
         self.high
@@ -117,27 +123,49 @@ impl Dedup {
         Dedup { live_from: i64::MIN, stored: remembers.then(Stored::default), ..Dedup::default() }
     }
 
-    /// Whether the signal was seen before; it is now. `window` must not be zero.
-    pub(super) fn seen(&mut self, signal: &Signal, dimension: u64, window: Span, watermark: Timestamp) -> bool {
+    /// What the signal is known by.
+    pub(super) fn id(&mut self, signal: &Signal, dimension: u64) -> Id {
         self.bytes.clear();
         self.bytes.extend_from_slice(&signal.identity.0.to_le_bytes());
         self.bytes.extend_from_slice(&dimension.to_le_bytes());
         self.bytes.extend_from_slice(signal.key.bytes());
-        let id = Id::from(stable_hash128(0, &self.bytes).of_key(signal.key.hash()));
-        let bucket = bucket_of(signal.event.time.max(watermark), window);
+        Id::from(stable_hash128(0, &self.bytes).of_key(signal.key.hash()))
+    }
+
+    /// Whether the id is here.
+    pub(super) fn knows(&mut self, id: Id) -> bool {
         self.remove_expired(REMOVED_PER_LOOKUP);
-        match self.ids.get_mut(&id) {
-            Some(held) if *held >= self.live_from => return true,
-            Some(held) => *held = bucket,
-            None => {
-                self.ids.insert(id, bucket);
-            }
-        }
+        self.ids.get(&id).is_some_and(|held| *held >= self.live_from)
+    }
+
+    /// Remembers an id that is not here, of an event of `time`. `window` must not be zero.
+    pub(super) fn remember(&mut self, id: Id, time: Timestamp, window: Span, watermark: Timestamp) {
+        let bucket = bucket_of(time.max(watermark), window);
+        self.ids.insert(id, bucket);
         self.buckets.entry(bucket).or_default().push(id);
         if let Some(stored) = &mut self.stored {
             stored.fresh.push((bucket, id));
         }
-        false
+    }
+
+    /// Takes the ids of the bucket that has most out of memory; what is to be stored of them stays.
+    pub(super) fn give_up_largest(&mut self) -> Option<(i64, Vec<Id>)> {
+        let (&bucket, _) = self.buckets.iter().max_by_key(|(_, ids)| ids.len())?;
+        let ids = self.buckets.remove(&bucket)?;
+        for id in &ids {
+            if self.ids.get(id) == Some(&bucket) {
+                self.ids.remove(id);
+            }
+        }
+        if self.ids.len() * 4 < self.ids.capacity() {
+            self.ids.shrink_to(self.ids.len() * 2);
+        }
+        Some((bucket, ids))
+    }
+
+    /// Buckets below this are expired.
+    pub(super) fn live_from(&self) -> i64 {
+        self.live_from
     }
 
     /// Tells what changed since the last call, segment by segment: its bucket, name, and ids; none of a segment that is gone.
@@ -230,7 +258,9 @@ impl Dedup {
 
     /// Approximate bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.ids.capacity() * (std::mem::size_of::<(Id, i64)>() + 1) + self.ids.len() * std::mem::size_of::<Id>()
+        // The table has 8/7 of the slots that it calls its capacity; the lists of buckets grow by doubling.
+        self.ids.capacity() * 8 / 7 * (std::mem::size_of::<(Id, i64)>() + 1)
+            + self.buckets.values().map(|ids| ids.capacity() * std::mem::size_of::<Id>()).sum::<usize>()
     }
 }
 

@@ -32,6 +32,10 @@ pub(super) struct Held {
     pub(super) state: KeyState,
     /// In the list of keys to be stored with the next epoch.
     pub(super) noted: bool,
+    /// Looked at since the hand of eviction came by.
+    pub(super) touched: bool,
+    /// The epoch with which it was stored last.
+    pub(super) stored_in: u32,
 }
 
 /// All keys with state of one task.
@@ -88,7 +92,7 @@ impl Keys {
         slot.next = next;
         self.generations = self.generations.wrapping_add(1);
         slot.generation = self.generations;
-        slot.held = Some(Held { dimension, key, state, noted: false });
+        slot.held = Some(Held { dimension, key, state, noted: false, touched: true, stored_in: 0 });
         self.len += 1;
         KeyId { slot: at, generation: slot.generation }
     }
@@ -109,10 +113,16 @@ impl Keys {
         Some(held)
     }
 
-    /// The ids of all keys.
-    pub(super) fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
-        let held = self.slots.iter().enumerate().filter(|(_, slot)| slot.held.is_some());
-        held.map(|(at, slot)| KeyId { slot: at as u32, generation: slot.generation })
+    /// The key in the slot that the hand points to, if any; the hand moves on.
+    pub(super) fn turn(&mut self, hand: &mut usize) -> Option<KeyId> {
+        *hand = if *hand + 1 < self.slots.len() { *hand + 1 } else { 0 };
+        let slot = self.slots.get(*hand).filter(|slot| slot.held.is_some())?;
+        Some(KeyId { slot: *hand as u32, generation: slot.generation })
+    }
+
+    /// Slots, also free ones.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// Takes `slot` out of its hash's chain; `after` was its successor.

@@ -20,8 +20,11 @@ mod suppress;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tier;
+mod tiering;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
     Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
@@ -32,6 +35,10 @@ use crate::store::codec::Damaged;
 use persist::Ledger;
 pub use persist::{Cut, Durable, kind};
 use task::{Shared, TaskState, Until};
+use tier::Lookup;
+pub use tier::{DUE_AT_ONCE, Entry, Life, Reply, Request, Stem};
+use tiering::Tier;
+pub use tiering::ranges;
 
 /// What a core is told beside its rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +115,10 @@ pub struct Stats {
     pub suppressed: usize,
     /// Deadlines set, void ones included.
     pub deadlines: usize,
+    /// Keys in the store only; a bound from above.
+    pub evicted: usize,
+    /// Ids that left memory since the start.
+    pub spilled_ids: usize,
     /// Approximate bytes of all this; events are taken at the mean size of those seen.
     pub bytes: usize,
 }
@@ -120,12 +131,17 @@ pub struct Core {
     tasks: Vec<(Task, TaskState)>,
     /// Events seen and their bytes, for the mean.
     seen: (usize, usize),
+    /// Counts [`Core::store`].
+    epoch: u32,
 }
+
+/// Lives of tasks' states in this process: never the same twice, also not in the core of a later incarnation.
+static LIVES: AtomicU64 = AtomicU64::new(0);
 
 impl Core {
     /// A core without state. `topics` names topics in the ids of correlations.
     pub fn new(plan: Arc<Plan>, settings: Settings, topics: TopicTable) -> Core {
-        Core { shared: Shared::new(plan, settings, topics), tasks: Vec::new(), seen: (0, 0) }
+        Core { shared: Shared::new(plan, settings, topics), tasks: Vec::new(), seen: (0, 0), epoch: 0 }
     }
 
     /// Takes a batch and leaves it empty: dedup, then the late policy; single-event rules report at once, for the others
@@ -136,36 +152,25 @@ impl Core {
         }
     }
 
-    fn take_one(&mut self, mut signal: Signal, out: &mut Output) {
-        let event = &signal.event;
-        self.seen = (self.seen.0 + 1, self.seen.1 + evidence_bytes(event));
-        let topic = event.origin.topic;
+    fn take_one(&mut self, signal: Signal, out: &mut Output) {
+        self.seen = (self.seen.0 + 1, self.seen.1 + evidence_bytes(&signal.event));
         let (window, shared) = (self.shared.settings.dedup_window, &mut self.shared);
-        let task = task_state(&mut self.tasks, signal.task, shared.settings.durable);
+        let task = task_state(&mut self.tasks, signal.task, shared.settings.durable, self.epoch);
         if window > Span::ZERO {
             let dimension = shared.plan.dimensions.get(signal.dimension.0 as usize).map_or(0, |d| d.hash);
-            if task.dedup.seen(&signal, dimension, window, task.watermark) {
-                if signal.counts {
-                    out.count(topic, Outcome::Duplicate);
-                }
-                return;
+            let id = task.dedup.id(&signal, dimension);
+            if task.dedup.knows(id) {
+                return duplicate(&signal, out);
             }
-        }
-        let outcome = match signal.late.take() {
-            None | Some(Late::Process) => Outcome::Matched,
-            Some(Late::Drop) => Outcome::Late,
-            Some(Late::Dlq(record)) => {
-                out.dead_letters.extend(record.map(|record| late_letter(event, *record)));
-                Outcome::Late
+            // A late one is taken at once, so it must not overtake one that waits.
+            let behind = signal.late.is_some() && task.waits();
+            let live = task.dedup.live_from();
+            if let Some(tier) = task.tier.as_mut().filter(|tier| behind || !tier.runs.certainly_new(id, live)) {
+                return tier.runs.look_up(signal, id, live);
             }
-        };
-        if signal.counts {
-            out.count(topic, outcome);
+            task.dedup.remember(id, signal.event.time, window, task.watermark);
         }
-        if outcome == Outcome::Matched {
-            task.newest = task.newest.max(event.time);
-            task.accept(signal, shared, out);
-        }
+        task.admit(signal, shared, out);
     }
 
     /// The watermark of a task has reached `watermark`: nothing older will come. Releases waiting signals with an earlier
@@ -174,23 +179,24 @@ impl Core {
     /// is ignored; [`Timestamp::MAX`] is the end of the task's input, as [`Core::finish`].
     pub fn advance(&mut self, task: Task, watermark: Timestamp, out: &mut Output) {
         if watermark == Timestamp::MAX {
-            let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+            let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
             let end = state.watermark.max(state.newest);
             finish(state, end, &mut self.shared, out);
             return;
         }
-        let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
         if watermark <= state.watermark {
             return;
         }
         let until = Until { before: Some(watermark), decided_before: state.watermark, end: None };
         state.watermark = watermark;
         state.run(until, &mut self.shared, out);
+        state.look_for_due();
         let settings = self.shared.settings;
         if settings.dedup_window > Span::ZERO {
             state.dedup.advance(settings.dedup_window, watermark);
         }
-        state.suppressed.advance(watermark, settings.retention);
+        state.forget_repeats(settings.retention);
     }
 
     /// The end of a bounded input, for all tasks: releases all that waits, decides absence and the tumbling windows that
@@ -210,28 +216,120 @@ impl Core {
         self.shared.settings.durable.map_or(HashRange::ALL, |durable| durable.range)
     }
 
-    /// Everything that changed since the last call, as parts for the changelog and the store: at a barrier.
+    /// Everything that changed since the last call, as parts for the changelog and the store: at a barrier, when nothing
+    /// waits ([`Core::waits`]). The first call is epoch 1.
     pub fn store(&mut self, changes: &mut Changes) {
+        debug_assert!(!self.waits(), "what is parked behind a read is not state: the epoch waits for it");
+        self.epoch += 1;
         for (_, state) in &mut self.tasks {
-            state.store(&mut self.shared, changes);
+            state.forget_repeats(self.shared.settings.retention);
+            state.store(self.epoch, &mut self.shared, changes);
         }
+    }
+
+    /// Keeps memory within its budget: what was not touched for long, and is in the store with epoch `written` or an earlier
+    /// one, leaves it. Looks at a bounded number of keys.
+    pub fn evict(&mut self, written: u64) {
+        let Some(budget) = self.shared.settings.durable.and_then(|durable| durable.budget) else { return };
+        for (_, state) in &mut self.tasks {
+            state.spill_ids(budget / DEDUP_SHARE);
+            if let Some(tier) = &mut state.tier {
+                tier.evicted.written(written);
+            }
+        }
+        let mut bytes = self.stats().bytes;
+        for at in 0..self.tasks.len() {
+            let mut looks = EVICTION_LOOKS;
+            while bytes > budget && looks > 0 {
+                let looked = looks.min(EVICTION_STEP * 8);
+                looks -= looked;
+                let (_, state) = &mut self.tasks[at];
+                state.evict_some(EVICTION_STEP, looked, written, &self.shared);
+                bytes = self.stats().bytes;
+            }
+        }
+    }
+
+    /// What is to be asked of the store, in order.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        self.tasks.iter_mut().for_each(|(_, state)| state.take_requests(&mut requests));
+        requests
+    }
+
+    /// Whether answers are owed. No watermark may be told and no epoch end meanwhile.
+    pub fn waits(&self) -> bool {
+        self.tasks.iter().any(|(_, state)| state.waits())
+    }
+
+    /// How much waits for answers: keys on their way, and ids being looked up. Who feeds the core stops above a bound.
+    pub fn owed(&self) -> usize {
+        let of = |tier: &Tier| tier.evicted.owed() + tier.runs.owed();
+        self.tasks.iter().filter_map(|(_, state)| state.tier.as_ref()).map(of).sum()
+    }
+
+    /// Whether ids are being looked up: signals that the watermark must not pass by.
+    pub fn looks_up(&self) -> bool {
+        self.tasks.iter().any(|(_, state)| state.tier.as_ref().is_some_and(|tier| tier.runs.waits()))
+    }
+
+    /// An answer of the store.
+    pub fn answer(&mut self, reply: Reply, out: &mut Output) -> Result<(), Damaged> {
+        let (Reply::Keys(life, _) | Reply::Due { life, .. } | Reply::Blocks(life, _)) = reply;
+        let Some((_, state)) = self.tasks.iter_mut().find(|(_, state)| state.life == life) else { return Ok(()) };
+        let shared = &mut self.shared;
+        match reply {
+            Reply::Keys(_, keys) => {
+                for (stem, parts) in keys {
+                    state.loaded(&stem, &parts, shared, out)?;
+                    let until = state.until_now();
+                    state.run(until, shared, out);
+                }
+            }
+            Reply::Due { due, next, .. } => state.due(&due, next.as_deref(), shared)?,
+            Reply::Blocks(_, blocks) => {
+                let answered = state.tier.as_mut().map_or_else(Vec::new, |tier| tier.runs.answered(blocks));
+                let window = shared.settings.dedup_window;
+                for (Lookup { signal, id, .. }, known) in answered {
+                    if known || state.dedup.knows(id) {
+                        duplicate(&signal, out);
+                    } else {
+                        state.dedup.remember(id, signal.event.time, window, state.watermark);
+                        state.admit(signal, shared, out);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys taken up so far are whole: lets those go that do not fit, and says what is to be put into scratch space.
+    pub fn restored_keys(&mut self, task: Task) -> Vec<Request> {
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared);
+        // What is being restored is in the store, and counts as stored with epoch 0. The hand passes once to see who was
+        // touched, and once to let go.
+        self.evict(0);
+        self.evict(0);
+        let mut requests = Vec::new();
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).take_requests(&mut requests);
+        requests
     }
 
     /// Begins to restore a task that stood at this watermark; its parts follow.
     pub fn restore(&mut self, task: Task, watermark: Timestamp) {
         self.drop_task(task);
-        task_state(&mut self.tasks, task, self.shared.settings.durable).watermark = watermark;
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).watermark = watermark;
     }
 
     /// Takes one part of a task that is being restored. Parts come in key order within each changelog partition.
     pub fn restore_part(&mut self, task: Task, partition: u16, key: &[u8], value: &[u8]) -> Result<(), Damaged> {
-        let state = task_state(&mut self.tasks, task, self.shared.settings.durable);
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
         persist::restore_part(state, &mut self.shared, partition, key, value)
     }
 
     /// All parts of a task were restored.
     pub fn restored(&mut self, task: Task) {
-        task_state(&mut self.tasks, task, self.shared.settings.durable).restored(&mut self.shared);
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared);
     }
 
     /// Forgets a task's state: its partition was revoked.
@@ -252,6 +350,11 @@ impl Core {
             stats.suppressed += task.suppressed.len();
             stats.deadlines += task.deadlines();
             stats.bytes += task.dedup.bytes();
+            if let Some(tier) = &task.tier {
+                stats.bytes += tier.evicted.bytes() + tier.runs.bytes();
+                stats.evicted += tier.evicted.len();
+                stats.spilled_ids += tier.runs.spilled();
+            }
         }
         stats.bytes += stats.keys * KEY_BYTES
             + stats.waiting * (std::mem::size_of::<Signal>() + ORDER_BYTES + event_bytes)
@@ -262,6 +365,13 @@ impl Core {
         stats
     }
 }
+
+/// Part of a shard's budget for dedup ids in memory: 1 / this.
+const DEDUP_SHARE: usize = 4;
+/// Keys looked at in one eviction, at most: some 10 ms.
+const EVICTION_LOOKS: usize = 1 << 18;
+/// Keys let go between two looks at how much is held.
+const EVICTION_STEP: usize = 1 << 12;
 
 /// A key's slot, its bytes, its place in the map and one rule's empty state.
 const KEY_BYTES: usize = 320;
@@ -280,17 +390,58 @@ fn evidence_bytes(event: &Evidence) -> usize {
     std::mem::size_of::<Evidence>() + 16 + event.fields.heap_bytes() + event.id.as_ref().map_or(0, |id| id.len())
 }
 
-fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>) -> &mut TaskState {
+/// The state of a task, begun in the epoch after `epoch` if there is none.
+fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>, epoch: u32) -> &mut TaskState {
     let at = tasks.iter().position(|(held, _)| *held == task).unwrap_or_else(|| {
-        tasks.push((task, TaskState::new(durable.map(|durable| Ledger::new(durable, task)))));
+        let life = LIVES.fetch_add(1, Ordering::Relaxed) + 1;
+        let ledger = durable.map(|durable| Ledger::new(durable, task));
+        let tier = durable.and_then(|durable| Tier::new(&durable, task, life));
+        tasks.push((task, TaskState::new(ledger, tier, life, epoch)));
         tasks.len() - 1
     });
     &mut tasks[at].1
 }
 
 fn finish(state: &mut TaskState, end: Timestamp, shared: &mut Shared, out: &mut Output) {
-    let until = Until { before: None, decided_before: state.watermark, end: Some(end) };
+    state.finishing = Some(end);
+    let until = state.until_now();
     state.run(until, shared, out);
+    state.look_for_due();
+}
+
+impl TaskState {
+    /// Forgets what suppression needs no more; not while a key is away that may still report something of an earlier time.
+    fn forget_repeats(&mut self, retention: Span) {
+        if !self.waits() {
+            self.suppressed.advance(self.watermark, retention);
+        }
+    }
+
+    /// A signal that is no duplicate: the late policy, its outcome, and on to the rules.
+    fn admit(&mut self, mut signal: Signal, shared: &mut Shared, out: &mut Output) {
+        let event = &signal.event;
+        let outcome = match signal.late.take() {
+            None | Some(Late::Process) => Outcome::Matched,
+            Some(Late::Drop) => Outcome::Late,
+            Some(Late::Dlq(record)) => {
+                out.dead_letters.extend(record.map(|record| late_letter(event, *record)));
+                Outcome::Late
+            }
+        };
+        if signal.counts {
+            out.count(event.origin.topic, outcome);
+        }
+        if outcome == Outcome::Matched {
+            self.newest = self.newest.max(event.time);
+            self.accept(signal, shared, out);
+        }
+    }
+}
+
+fn duplicate(signal: &Signal, out: &mut Output) {
+    if signal.counts {
+        out.count(signal.event.origin.topic, Outcome::Duplicate);
+    }
 }
 
 fn late_letter(event: &Evidence, record: RawRecord) -> DeadLetter {

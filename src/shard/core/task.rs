@@ -9,6 +9,8 @@ use super::persist::{Ledger, Names};
 use super::report::Reporter;
 use super::state::KeyState;
 use super::suppress::Suppressed;
+use super::tier::Life;
+use super::tiering::Tier;
 use super::{Output, Settings};
 use crate::event::{Evidence, Key, KeyBuilder, RuleIndex, Signal, StepId, Timestamp};
 use crate::rules::plan::{Pattern, Plan};
@@ -16,7 +18,7 @@ use crate::timeline::{Order, Wheel};
 
 /// A deadline of one key.
 #[derive(Debug, Clone, Copy)]
-struct Due {
+pub(super) struct Due {
     rule: RuleIndex,
     key: KeyId,
 }
@@ -64,13 +66,25 @@ pub(super) struct TaskState {
     pub(super) pending: usize,
     /// Places in all timelines.
     pub(super) held: usize,
-    wheel: Wheel<Due>,
+    pub(super) wheel: Wheel<Due>,
     /// Deadlines at which void ones are looked for.
     sweep_at: usize,
     due: Vec<Due>,
     pub(super) deadlines: Vec<(Timestamp, RuleIndex)>,
     /// What is to be stored with the next epoch; `None`: nothing is stored.
     pub(super) ledger: Option<Ledger>,
+    /// What left memory; `None`: nothing does.
+    pub(super) tier: Option<Tier>,
+    /// The input ended, with this newest event time.
+    pub(super) finishing: Option<Timestamp>,
+    /// Keys put back that have no windows and deadlines yet.
+    pub(super) unrevived: Vec<KeyId>,
+    /// Who this state is to those who answer it.
+    pub(super) life: Life,
+    /// The core's epochs that are over.
+    pub(super) epoch: u32,
+    /// Where eviction looks next.
+    pub(super) hand: usize,
 }
 
 /// How far a task may go.
@@ -103,7 +117,7 @@ macro_rules! matching {
 
 impl TaskState {
     /// A task without state, whose changes go to `ledger`, if any.
-    pub(super) fn new(ledger: Option<Ledger>) -> TaskState {
+    pub(super) fn new(ledger: Option<Ledger>, tier: Option<Tier>, life: Life, epoch: u32) -> TaskState {
         let durable = ledger.is_some();
         TaskState {
             watermark: Timestamp::MIN,
@@ -119,6 +133,12 @@ impl TaskState {
             due: Vec::new(),
             deadlines: Vec::new(),
             ledger,
+            tier,
+            finishing: None,
+            unrevived: Vec::new(),
+            life,
+            epoch,
+            hand: 0,
         }
     }
 
@@ -182,9 +202,17 @@ impl TaskState {
     }
 
     /// One event meets the rules of its key.
-    fn step(&mut self, signal: Signal, until: Until, shared: &mut Shared, out: &mut Output) {
+    pub(super) fn step(&mut self, signal: Signal, until: Until, shared: &mut Shared, out: &mut Output) {
+        if self.keys.find(signal.dimension, &signal.key).is_none() && self.is_away(signal.dimension, &signal.key) {
+            return self.park(signal, until, shared);
+        }
+        self.step_here(signal, until, shared, out);
+    }
+
+    /// The same, where the key is in memory or nowhere.
+    pub(super) fn step_here(&mut self, signal: Signal, until: Until, shared: &mut Shared, out: &mut Output) {
+        let found = self.keys.find(signal.dimension, &signal.key);
         let Signal { event, dimension, key, steps, .. } = signal;
-        let found = self.keys.find(dimension, &key);
         let mut state = match found.and_then(|id| self.keys.get_mut(id)) {
             Some(held) => std::mem::take(&mut held.state),
             None => KeyState::default(),
@@ -220,7 +248,7 @@ impl TaskState {
     }
 
     /// All deadlines of one time: by rule (rules are ordered by id), then key; cleaning last.
-    fn fire(&mut self, at: Timestamp, until: Until, shared: &mut Shared, out: &mut Output) {
+    pub(super) fn fire(&mut self, at: Timestamp, until: Until, shared: &mut Shared, out: &mut Output) {
         let mut due = std::mem::take(&mut self.due);
         while let Some(one) = self.wheel.pop_at(at) {
             due.push(one);
@@ -255,6 +283,9 @@ impl TaskState {
             let held = self.keys.remove(id);
             if let (Some(ledger), Some(held)) = (&mut self.ledger, held) {
                 ledger.forget_key(held.dimension, &held.key, &mut state, &mut shared.names);
+                if let Some(tier) = &mut self.tier {
+                    tier.evicted.forget(held.dimension, &held.key, self.epoch + 1);
+                }
             }
             return None;
         }
@@ -267,10 +298,11 @@ impl TaskState {
 
     /// The key's state may have changed: it is stored with the next epoch.
     fn note(&mut self, id: KeyId) {
-        if let (Some(ledger), Some(held)) = (&mut self.ledger, self.keys.get_mut(id))
-            && !std::mem::replace(&mut held.noted, true)
-        {
-            ledger.noted.push(id);
+        if let (Some(ledger), Some(held)) = (&mut self.ledger, self.keys.get_mut(id)) {
+            held.touched = true;
+            if !std::mem::replace(&mut held.noted, true) {
+                ledger.noted.push(id);
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 //! identity (16), dimension (8), key hash (8), key, steps, counts)…` in the order of their coming.
 //!
 //! A segment holds what came in one epoch and still waited at its end; it is not written again as its signals leave, but
-//! removed when the watermark has passed the last. Who reads it leaves out what the watermark has passed.
+//! removed when the watermark has passed the last, or when the input has ended: that releases all and leaves the watermark
+//! where it was. Who reads a segment leaves out what the watermark has passed. After a change of the number of shards several
+//! shards know one segment; both reasons to remove it hold for all of them in the same epoch.
 
 use super::names::{Known, Names};
 use super::{Ledger, evidence, kind};
@@ -18,8 +20,10 @@ const CUT_AT: usize = 64 << 10;
 /// Who wrote a segment, and its number.
 pub(super) type Name = (u16, u64);
 
-pub(super) fn store(ledger: &mut Ledger, order: &mut Order, watermark: Timestamp, names: &mut Names) {
-    while let Some(first) = ledger.waiting.first_entry().filter(|first| *first.key() < watermark) {
+/// `ended`: the input has ended and nothing waits any more.
+pub(super) fn store(ledger: &mut Ledger, order: &mut Order, (watermark, ended): (Timestamp, bool), names: &mut Names) {
+    let passed = |newest: Timestamp| newest < watermark || ended;
+    while let Some(first) = ledger.waiting.first_entry().filter(|first| passed(*first.key())) {
         for name in first.remove() {
             write_name(ledger, name);
             ledger.changes.delete(ledger.partition_of_writer(name.0), ledger.key.bytes());

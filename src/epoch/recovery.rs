@@ -1,0 +1,261 @@
+//! How state is found again: the store is brought level with the changelog, and tasks learn where they stood.
+//!
+//! Truth is what Kafka has committed; the store is a cache that may be behind, and is never ahead (INV-BEHIND). Whatever is
+//! wrong with it (gone, of another log, too old to be caught up), the answer is the same: start from the beginning of the changelog.
+//! Runs before anything of a task is read, after the producer has finished or aborted what a predecessor left open.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::changelog::Reassembly;
+use super::record::{self, TaskRecord};
+use crate::broker::{Broker, BrokerError, ErrorKind, Flow, TopicPartition};
+use crate::event::{Changes, Clock};
+use crate::fault;
+use crate::store::{Applied, Batch, Store, StoreError};
+
+/// Bytes of changes that are written to the store at once while it is brought level.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// How long the broker may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// How often progress is said.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+
+/// Why state could not be found again.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where state is kept.
+#[derive(Clone)]
+pub struct StateHome {
+    /// On disk.
+    pub store: Arc<dyn Store>,
+    /// The changelog topic.
+    pub changelog: Arc<str>,
+    /// How long the changelog keeps tombstones. A store that stood still for longer than half of it is not caught up: it
+    /// would keep what was deleted.
+    pub tombstones_kept: Duration,
+}
+
+/// What bringing the store level took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// Changelog records applied.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Partitions that were rebuilt from their beginning.
+    pub rebuilt: usize,
+}
+
+impl StateHome {
+    /// Brings the store level with the changelog for these partitions.
+    pub fn catch_up(
+        &self,
+        broker: &dyn Broker,
+        partitions: &[u16],
+        clock: &dyn Clock,
+    ) -> Result<CaughtUp, RecoveryError> {
+        let numbers: Vec<i32> = partitions.iter().map(|partition| i32::from(*partition)).collect();
+        let bounds = broker.log_bounds(&self.changelog, &numbers, ANSWER_WAIT)?;
+        let mut caught_up = CaughtUp::default();
+        let mut ranges = Vec::new();
+        for (&partition, (start, end)) in partitions.iter().zip(bounds) {
+            let from = match self.position(partition, start, end, clock)? {
+                Some(position) => position,
+                None => {
+                    self.store.clear(partition)?;
+                    caught_up.rebuilt += usize::from(end > start);
+                    start
+                }
+            };
+            ranges.push((i32::from(partition), from, end));
+        }
+        let reading: Vec<_> = ranges.iter().copied().filter(|(_, from, end)| from < end).collect();
+        if !reading.is_empty() {
+            let total = reading.iter().map(|(_, from, end)| end - from).sum();
+            let mut reading_to = Applying::new(self, total, clock);
+            broker.read_log(&self.changelog, &reading, &mut |read| match reading_to.take(
+                read.partition as u16,
+                read.offset,
+                read.key,
+                read.value,
+            ) {
+                Ok(()) => Flow::Continue,
+                Err(error) => {
+                    reading_to.failed = Some(error);
+                    Flow::Stop
+                }
+            })?;
+            reading_to.finish(&mut caught_up)?;
+        }
+        fault::point("recovery.log-read");
+        // Also where nothing was to be read: the store was level at this time.
+        let written_ms = clock.wall().as_millis();
+        let applied = ranges
+            .iter()
+            .map(|(partition, from, end)| (*partition as u16, Applied { position: *from.max(end), written_ms }));
+        self.store.write(&Batch { changes: Vec::new(), applied: applied.collect() })?;
+        Ok(caught_up)
+    }
+
+    /// Where to go on reading; `None`: what the store has of the partition is of no use.
+    fn position(&self, partition: u16, start: i64, end: i64, clock: &dyn Clock) -> Result<Option<i64>, RecoveryError> {
+        let Some(applied) = self.store.applied(partition)? else { return Ok(None) };
+        let age_ms = clock.wall().as_millis().saturating_sub(applied.written_ms);
+        let reason = if applied.position < start {
+            "the changelog no longer reaches back to where it stood"
+        } else if applied.position > end {
+            "it is ahead of the changelog, which was deleted or cut"
+        } else if applied.position < end && age_ms > self.tombstones_kept.as_millis() as i64 / 2 {
+            "it stood still for longer than half of the changelog's delete.retention.ms"
+        } else {
+            return Ok(Some(applied.position));
+        };
+        tracing::warn!(partition, reason, "the state on disk is not used; it is rebuilt from the changelog");
+        Ok(None)
+    }
+
+    /// The record of the task whose first changelog partition this is.
+    pub fn record(&self, partition: u16) -> Result<Option<TaskRecord>, RecoveryError> {
+        let mut found = None;
+        self.store.scan(partition, record::KEY, &[record::KEY[0] + 1], &mut |_, value| {
+            found = Some(TaskRecord::read(value));
+            ControlFlow::Break(())
+        })?;
+        let damaged = |damage| {
+            let kind = crate::store::StoreErrorKind::Corrupt;
+            StoreError::new(kind, format!("the task record of partition {partition} cannot be read: {damage}"))
+        };
+        Ok(found.transpose().map_err(damaged)?)
+    }
+
+    /// Whether the group's committed offsets are those of the record: both were written in one transaction, so anything else
+    /// means that one of them was changed by hand, or that one is lost.
+    pub fn check(
+        record: Option<&TaskRecord>,
+        committed: &BTreeMap<TopicPartition, (i64, String)>,
+        changelog: &str,
+    ) -> Result<(), BrokerError> {
+        for (partition, (offset, metadata)) in committed {
+            let TopicPartition { topic, partition: number } = partition;
+            let ours = record.and_then(|record| record.partitions.get(partition));
+            let epoch = TaskRecord::epoch_of(metadata);
+            let same = match (record, ours) {
+                // An epoch that found nothing of it assigned leaves the offset as it was.
+                (Some(record), Some(ours)) => epoch.is_some_and(|epoch| epoch <= record.epoch) && ours.next == *offset,
+                // A topic that was not read for a while: its offset is of an earlier epoch.
+                (Some(record), None) => epoch.is_none_or(|epoch| epoch <= record.epoch),
+                (None, _) => epoch.is_none(),
+            };
+            if !same {
+                let at = record.map_or("is empty".to_owned(), |record| format!("stands at epoch {}", record.epoch));
+                let message = format!(
+                    "the committed offset {offset} of {topic}/{number} ({metadata}) and the state do not belong together: \
+                     changelog {changelog} {at}. Offsets were reset by hand, or the changelog was deleted. To go on from the \
+                     state, delete the group's offsets (kafka-consumer-groups.sh --delete-offsets); to start with empty state, \
+                     choose another application_id"
+                );
+                return Err(BrokerError::new(ErrorKind::Setting, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Changelog records on their way into the store.
+struct Applying<'a> {
+    home: &'a StateHome,
+    clock: &'a dyn Clock,
+    reassembly: Reassembly,
+    changes: Changes,
+    reached: BTreeMap<u16, i64>,
+    records: u64,
+    bytes: u64,
+    /// Offsets to go through.
+    total: i64,
+    passed: BTreeMap<u16, (i64, i64)>,
+    began: Instant,
+    said: Instant,
+    failed: Option<StoreError>,
+}
+
+impl<'a> Applying<'a> {
+    fn new(home: &'a StateHome, total: i64, clock: &'a dyn Clock) -> Self {
+        let now = clock.instant();
+        Applying {
+            home,
+            clock,
+            reassembly: Reassembly::default(),
+            changes: Changes::default(),
+            reached: BTreeMap::new(),
+            records: 0,
+            bytes: 0,
+            total,
+            passed: BTreeMap::new(),
+            began: now,
+            said: now,
+            failed: None,
+        }
+    }
+
+    fn take(&mut self, partition: u16, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+        self.reassembly.take(partition, key, value, &mut self.changes);
+        self.reached.insert(partition, offset + 1);
+        self.passed.entry(partition).or_insert((offset, offset)).1 = offset;
+        self.records += 1;
+        self.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+        if self.changes.bytes() >= BATCH_BYTES {
+            self.flush()?;
+            let now = self.clock.instant();
+            if now - self.said >= SAY_EVERY {
+                self.said = now;
+                let passed: i64 = self.passed.values().map(|(first, last)| last - first).sum();
+                let percent = passed * 100 / self.total.max(1);
+                tracing::info!(percent, megabytes = self.bytes >> 20, "restoring state from the changelog");
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let written_ms = self.clock.wall().as_millis();
+        let applied =
+            self.reached.iter().map(|(partition, position)| (*partition, Applied { position: *position, written_ms }));
+        self.home.store.write(&Batch { changes: vec![&self.changes], applied: applied.collect() })?;
+        self.changes.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, caught_up: &mut CaughtUp) -> Result<(), StoreError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.flush()?;
+        let home = self.home;
+        self.reassembly.finish().map_err(|damage| {
+            let message = format!("changelog {} cannot be read: {damage}", home.changelog);
+            StoreError::new(crate::store::StoreErrorKind::Foreign, message)
+        })?;
+        (caught_up.records, caught_up.bytes) = (self.records, self.bytes);
+        let took = self.clock.instant() - self.began;
+        tracing::info!(
+            records = self.records,
+            megabytes = self.bytes >> 20,
+            ms = took.as_millis() as u64,
+            "state brought level with the changelog"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! A shard takes up the state of a task from the store: the parts of the hashes that it owns.
+
+use std::ops::ControlFlow;
+
+use super::core::{Core, kind};
+use super::fetch::carry_out;
+use crate::event::{Task, Timestamp};
+use crate::store::codec::Reader;
+use crate::store::{Store, StoreError, StoreErrorKind};
+
+/// Keys that are taken up before those that do not fit are let go: bounds memory while restoring.
+const KEYS_AT_ONCE: usize = 4096;
+
+/// What was taken up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Parts read.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Takes up what `partitions` hold of `task`, which stood at `watermark`.
+pub fn restore(
+    core: &mut Core,
+    store: &dyn Store,
+    task: Task,
+    watermark: Timestamp,
+    partitions: impl IntoIterator<Item = u16>,
+) -> Result<Restored, StoreError> {
+    core.restore(task, watermark);
+    let range = core.range();
+    let mut restoring = Restoring { core, store, task, restored: Restored::default() };
+    for partition in partitions {
+        for kind in [kind::DEDUP, kind::SUPPRESSION, kind::ORDER] {
+            restoring.scan(partition, &[kind], &[kind + 1], usize::MAX)?;
+            restoring.settle()?;
+        }
+        let mut from = range.first.to_be_bytes().to_vec();
+        let to = range.last.checked_add(1).map(|behind| behind.to_be_bytes().to_vec());
+        loop {
+            let last =
+                restoring.scan(partition, &name(kind::KEY, &from), &end(kind::KEY, to.as_deref()), KEYS_AT_ONCE)?;
+            // Up to and with the last key, or all that is left; also segments of keys that have no rule's state any more.
+            let until =
+                last.as_ref().map_or_else(|| end(kind::TIMELINE, to.as_deref()), |last| name(kind::TIMELINE, last));
+            restoring.scan(partition, &name(kind::TIMELINE, &from), &until, usize::MAX)?;
+            restoring.settle()?;
+            match last {
+                Some(last) => from = last,
+                None => break,
+            }
+        }
+    }
+    let restored = restoring.restored;
+    core.restored(task);
+    Ok(restored)
+}
+
+fn name(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&[kind], rest].concat()
+}
+
+fn end(kind: u8, rest: Option<&[u8]>) -> Vec<u8> {
+    rest.map_or_else(|| vec![kind + 1], |rest| name(kind, rest))
+}
+
+struct Restoring<'a> {
+    core: &'a mut Core,
+    store: &'a dyn Store,
+    task: Task,
+    restored: Restored,
+}
+
+impl Restoring<'_> {
+    /// Takes up a range of parts, `most` keys of it: then gives what lies behind the last one, without the kind.
+    fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut failed = None;
+        let (mut stem, mut keys, mut behind) = (Vec::new(), 0, None);
+        self.store.scan(partition, from, to, &mut |key, value| {
+            if most < usize::MAX && !(key.starts_with(&stem) && !stem.is_empty()) {
+                if keys == most {
+                    behind = Some(key.get(1..).unwrap_or_default().to_vec());
+                    return ControlFlow::Break(());
+                }
+                keys += 1;
+                stem = stem_of(key).unwrap_or(key).to_vec();
+            }
+            self.restored.parts += 1;
+            self.restored.bytes += (key.len() + value.len()) as u64;
+            match self.core.restore_part(self.task, partition, key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(damage) => {
+                    failed = Some(format!("part {key:02x?} of partition {partition} cannot be read: {damage}"));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        match failed {
+            Some(message) => Err(StoreError::new(StoreErrorKind::Corrupt, message)),
+            None => {
+                Ok(behind.map(|key| stem_of(&name(kind::KEY, &key)).map_or(key.clone(), |stem| stem[1..].to_vec())))
+            }
+        }
+    }
+
+    /// Lets go what does not fit.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        for request in self.core.restored_keys(self.task) {
+            carry_out(self.store, request)?;
+        }
+        Ok(())
+    }
+}
+
+/// The kind and the correlation key of a part's key, without what tells its parts apart.
+fn stem_of(key: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(key.get(17..)?);
+    reader.blob().ok()?;
+    key.get(..key.len() - reader.rest().len())
+}

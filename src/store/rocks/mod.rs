@@ -1,0 +1,304 @@
+//! The store on RocksDB: parts on disk, in bounded memory, with one writer that never waits for the disk to sync.
+//!
+//! Owns `<directory>/<application_id>/`. Families, keys and records are in `layout`, what is found at an open in `open`,
+//! memory and durability in `tuning`, the directory in `home`, the meaning of errors in `failure`.
+//!
+//! Damage that is met while running is noted in the directory, so that the next open sets the contents aside instead of
+//! meeting it again. Wrong data is never given out: every block has a checksum, and what fails it is an error.
+
+mod failure;
+mod home;
+mod layout;
+mod open;
+mod tuning;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rocksdb::{
+    Cache, ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
+};
+
+use super::{Applied, Batch, ControlFlow, Store, StoreError, StoreErrorKind, Visit};
+use failure::Failure;
+use home::Home;
+use layout::Family;
+
+pub use layout::COLD_KINDS;
+pub use open::{Opened, Options};
+
+/// How often a writer that must wait looks whether it may go on.
+const STALL_LOOK: Duration = Duration::from_millis(1);
+
+/// So many looks in a row at which nothing is under way, after something has failed, mean that waiting is in vain.
+const STALL_LOOKS_MAX: u32 = 500;
+
+/// State of one application in RocksDB. Dropping it closes the database and gives the directory free.
+pub struct RocksStore {
+    // Fields are dropped in this order: the database is closed before the lock is given up.
+    db: DB,
+    cache: Cache,
+    buffers: WriteBufferManager,
+    home: Home,
+    partitions: u16,
+    /// Number of the last batch, see `layout`.
+    batches: AtomicU64,
+}
+
+impl fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksStore").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+impl RocksStore {
+    /// Opens the store of an application, or begins a new one where there is none or none that can be used.
+    ///
+    /// # Errors
+    /// Another process holds it, it belongs to another application or a newer version, or the disk fails.
+    pub fn open(options: Options) -> Result<(RocksStore, Opened), StoreError> {
+        let path = home::path_of(&options.directory, &options.application_id);
+        let open::Open { db, home, tuning, opened, batches } =
+            open::open(&options).map_err(|failure| failure.told("open the store", &path))?;
+        let partitions = options.partitions;
+        let (cache, buffers) = (tuning.cache, tuning.buffers);
+        let store = RocksStore { db, cache, buffers, home, partitions, batches: AtomicU64::new(batches) };
+        if let Opened::Level { stale } = &opened {
+            stale.iter().try_for_each(|partition| store.clear(*partition))?;
+        }
+        Ok((store, opened))
+    }
+
+    /// Reads everything there is, past the cache, and so checks every checksum.
+    ///
+    /// # Errors
+    /// What is damaged. It is noted, so that the next open sets the contents aside.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        self.told("verify everything", || {
+            for family in Family::ALL {
+                let mut options = ReadOptions::default();
+                options.fill_cache(false);
+                options.set_total_order_seek(true);
+                let mut entries = self.db.raw_iterator_cf_opt(self.family(family)?, options);
+                entries.seek_to_first();
+                while let Some((key, value)) = entries.item() {
+                    if family == Family::Meta && layout::applied_partition(key).is_some() {
+                        layout::decode_applied(value)?;
+                    }
+                    entries.next();
+                }
+                entries.status()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Bytes of memory that blocks and memtables take now.
+    pub fn memory_bytes(&self) -> usize {
+        self.cache.get_usage().saturating_add(self.buffers.get_usage())
+    }
+
+    /// Does something, and says what and where if it fails.
+    fn told<T>(&self, doing: &str, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, StoreError> {
+        work().map_err(|failure| {
+            if failure.kind == StoreErrorKind::Corrupt {
+                home::mark_damaged(&self.home.database(), &failure.detail);
+            }
+            failure.told(doing, self.home.path())
+        })
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, Failure> {
+        open::family(&self.db, family)
+    }
+
+    fn known(&self, partition: u16) -> Result<(), Failure> {
+        if partition < self.partitions {
+            return Ok(());
+        }
+        let detail = format!("partition {partition} is asked for, the changelog has only {}", self.partitions);
+        Err(Failure::new(StoreErrorKind::Io, detail))
+    }
+
+    /// Writes a batch of state under the next number.
+    fn commit(&self, mut batch: WriteBatch) -> Result<(), Failure> {
+        // Relaxed: a number need only differ from others, and travels within its batch.
+        let number = self.batches.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        for (family, key) in layout::BATCH_KEYS {
+            batch.put_cf(self.family(family)?, key, number.to_be_bytes());
+        }
+        self.put(batch, true)
+    }
+
+    /// Writes a batch. It waits while memtables or level 0 are full and RocksDB works on it, see `tuning`. RocksDB itself
+    /// would wait without end where it cannot, because the disk is full.
+    fn put(&self, batch: WriteBatch, log: bool) -> Result<(), Failure> {
+        let mut options = WriteOptions::default();
+        options.set_no_slowdown(true);
+        options.disable_wal(!log);
+        let bytes = batch.data().to_vec();
+        let mut next = batch;
+        let mut idle = 0;
+        loop {
+            match self.db.write_opt(next, &options) {
+                Err(error) if error.kind() == ErrorKind::Incomplete => {}
+                done => return Ok(done?),
+            }
+            idle = if self.failed_and_idle()? { idle + 1 } else { 0 };
+            if idle == STALL_LOOKS_MAX {
+                let detail = "No space left on device, or too little: what was written cannot leave memory";
+                return Err(Failure::new(StoreErrorKind::Full, detail));
+            }
+            thread::sleep(STALL_LOOK);
+            next = WriteBatch::from_data(&bytes);
+        }
+    }
+
+    /// Whether a flush or compaction has failed and none is running. RocksDB tries again by itself only after a lack of
+    /// space; after other failures writes fail at once.
+    fn failed_and_idle(&self) -> Result<bool, Failure> {
+        let number = |name| Ok::<u64, Failure>(self.db.property_int_value(name)?.unwrap_or_default());
+        Ok(number(properties::BACKGROUND_ERRORS)? > 0
+            && number(properties::NUM_RUNNING_FLUSHES)? == 0
+            && number(properties::NUM_RUNNING_COMPACTIONS)? == 0)
+    }
+
+    /// Gives the entries of a family with `from <= key < to`, all of one moment if `options` have a snapshot.
+    fn entries(
+        &self,
+        family: Family,
+        mut options: ReadOptions,
+        (from, to): (&[u8], &[u8]),
+        visit: &mut Visit<'_>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        options.set_iterate_upper_bound(to);
+        let mut entries = self.db.raw_iterator_cf_opt(self.family(family)?, options);
+        entries.seek(from);
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            entries.next();
+        }
+        entries.status()?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl Store for RocksStore {
+    fn applied(&self, partition: u16) -> Result<Option<Applied>, StoreError> {
+        self.told("read a position", || {
+            self.known(partition)?;
+            let found = self.db.get_pinned_cf(self.family(Family::Meta)?, layout::applied_key(partition))?;
+            found.map(|bytes| layout::decode_applied(&bytes)).transpose()
+        })
+    }
+
+    fn write(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        self.told("write a batch", || {
+            let (meta, warm, cold) =
+                (self.family(Family::Meta)?, self.family(Family::Warm)?, self.family(Family::Cold)?);
+            let mut writes = WriteBatch::default();
+            let mut stored = Vec::new();
+            for (partition, key, value) in batch.changes.iter().flat_map(|changes| changes.iter()) {
+                self.known(partition)?;
+                layout::part_key(&mut stored, partition, key);
+                let family = if Family::of_part(key) == Family::Cold { cold } else { warm };
+                match value {
+                    Some(value) => writes.put_cf(family, &stored, value),
+                    None => writes.delete_cf(family, &stored),
+                }
+            }
+            for (partition, applied) in &batch.applied {
+                self.known(*partition)?;
+                writes.put_cf(meta, layout::applied_key(*partition), layout::encode_applied(*applied));
+            }
+            self.commit(writes)
+        })
+    }
+
+    fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.told("read parts", || {
+            self.known(partition)?;
+            let pieces = layout::pieces(from, to);
+            // One family has one moment by itself; several need a snapshot.
+            let snapshot = (pieces.len() > 1).then(|| self.db.snapshot());
+            let (mut first, mut last) = (Vec::new(), Vec::new());
+            for (family, from, to) in pieces {
+                layout::part_key(&mut first, partition, from);
+                layout::part_key(&mut last, partition, to);
+                let mut options = ReadOptions::default();
+                if let Some(snapshot) = &snapshot {
+                    options.set_snapshot(snapshot);
+                }
+                // Filters know prefixes: they answer for a range within one, and for no other.
+                let one_prefix = layout::one_prefix(&first, &last);
+                options.set_prefix_same_as_start(one_prefix);
+                options.set_total_order_seek(!one_prefix);
+                let visit = &mut |key: &[u8], value: &[u8]| visit(layout::own_key(key), value);
+                if self.entries(family, options, (&first, &last), visit)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn clear(&self, partition: u16) -> Result<(), StoreError> {
+        self.told("clear a partition", || {
+            self.known(partition)?;
+            // The last partition has a successor too: there are at most 65,535 of them.
+            let (from, to) = (partition.to_be_bytes(), (partition + 1).to_be_bytes());
+            let mut writes = WriteBatch::default();
+            for family in [Family::Warm, Family::Cold] {
+                writes.delete_range_cf(self.family(family)?, from, to);
+            }
+            writes.delete_cf(self.family(Family::Meta)?, layout::applied_key(partition));
+            self.commit(writes)
+        })
+    }
+
+    // The scratch space is empty after a crash, so its writes need no log.
+    fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError> {
+        self.told("write to the scratch space", || {
+            let scratch = self.family(Family::Scratch)?;
+            let mut writes = WriteBatch::default();
+            for (key, value) in entries {
+                writes.put_cf(scratch, key, value);
+            }
+            self.put(writes, false)
+        })
+    }
+
+    fn scratch_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.told("read the scratch space", || {
+            let found = self.db.batched_multi_get_cf(self.family(Family::Scratch)?, keys.iter().copied(), false);
+            found.into_iter().map(|value| Ok(value?.map(|bytes| bytes.to_vec()))).collect()
+        })
+    }
+
+    fn scratch_scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.told("read the scratch space", || {
+            if from < to {
+                let _ = self.entries(Family::Scratch, ReadOptions::default(), (from, to), visit)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn scratch_delete(&self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        self.told("clear scratch space", || {
+            if from >= to {
+                return Ok(());
+            }
+            let mut writes = WriteBatch::default();
+            writes.delete_range_cf(self.family(Family::Scratch)?, from, to);
+            self.put(writes, false)
+        })
+    }
+}

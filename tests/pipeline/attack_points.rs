@@ -1,0 +1,59 @@
+//! INV-ONCE at every line of the protocol: the process is killed there, early and later in its life, and starts again.
+
+use std::process::ExitStatus;
+
+use throughline::fault::{ENVIRONMENT, POINTS};
+
+use crate::harness::{App, Service};
+use crate::oracle::finish_and_compare;
+use crate::oracle_load::{Load, app};
+use crate::support::kafka;
+
+const SETTINGS: &str = "epoch: 50ms\nworkers: {shards: 2, sources: 2}";
+
+/// What waits before the first life. Small fetches make it last for a few of them.
+const BACKLOG: usize = 30_000;
+
+/// Starts an instance that kills itself where `fault` says.
+pub fn start_to_die(app: &App, instance: &str, fault: &str) -> Service {
+    let mut command = app.command(instance);
+    command.env(ENVIRONMENT, fault);
+    Service::spawn(command)
+}
+
+/// Whether the process died by SIGKILL.
+pub fn was_killed(status: ExitStatus) -> bool {
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
+}
+
+/// Lets an instance run, writing more and more for it, until it has killed itself.
+fn live_until_killed(app: &App, load: &mut Load, fault: &str) {
+    let mut service = start_to_die(app, "one", fault);
+    let t0 = std::time::Instant::now();
+    let mut first = None;
+    let status = service.feed_until_ended(|| load.write(app, 100));
+    let _ = &mut first as &mut Option<u8>;
+    eprintln!("{fault}: {:?}\n{}", t0.elapsed(), service.log());
+    assert!(was_killed(status), "{fault}: ended with {status}\n{}", service.log());
+}
+
+#[test]
+fn killed_at_each_point_of_the_protocol_the_output_is_that_of_one_run() {
+    let app = app(kafka(), 4, SETTINGS).properties("fetch.message.max.bytes: 4096");
+    let mut load = Load::new(1, 4);
+    load.write(&app, BACKLOG / 2);
+    load.write_aborted(&app);
+    load.write(&app, BACKLOG / 2);
+    // Those of a rebalance are for instances that take partitions from each other.
+    let points: Vec<&str> = POINTS.iter().copied().filter(|point| !point.starts_with("revoke.")).collect();
+    assert_eq!(points.len(), 11);
+    for nth in [1, 2, 7] {
+        for point in &points {
+            // Passed once in a life, or once by each shard.
+            if nth == 1 || !point.starts_with("recovery.") {
+                live_until_killed(&app, &mut load, &format!("{point}:{nth}"));
+            }
+        }
+    }
+    finish_and_compare(&app);
+}
