@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::classify;
@@ -30,6 +30,8 @@ struct State {
     queue: Option<RawQueue<GroupContext>>,
     /// Next offset to give; `None`: the earliest there is.
     next: Option<i64>,
+    /// Something was given.
+    begun: bool,
     /// A seek went to `next`: what is below it was given before and comes no more.
     rewound: bool,
     /// A seek is under way: what is in the queue comes again after it.
@@ -38,7 +40,7 @@ struct State {
 
 impl Lease {
     pub(super) fn new(partition: TopicPartition, queue: RawQueue<GroupContext>, committed: Option<i64>) -> Arc<Lease> {
-        let state = State { queue: Some(queue), next: committed, rewound: false, held: false };
+        let state = State { queue: Some(queue), next: committed, begun: false, rewound: false, held: false };
         Arc::new(Lease { partition, state: Mutex::new(state) })
     }
 
@@ -98,7 +100,12 @@ fn seek_held(consumer: &Client, leases: &[Arc<Lease>]) -> KafkaResult<()> {
         let TopicPartition { topic, partition } = &lease.partition;
         starts.add_partition_offset(topic, *partition, lease.hold())?;
     }
-    consumer.seek_partitions(starts, REQUEST_TIMEOUT)?.elements().iter().try_for_each(|partition| partition.error())
+    let sought = consumer.seek_partitions(starts, REQUEST_TIMEOUT)?;
+    sought.elements().iter().zip(leases).try_for_each(|(partition, lease)| match partition.error() {
+        // librdkafka has not started it yet, so it will begin where it was told to at its assignment.
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) && !lease.state().begun => Ok(()),
+        sought => sought,
+    })
 }
 
 struct Reader(Arc<Lease>);
@@ -106,7 +113,7 @@ struct Reader(Arc<Lease>);
 impl PartitionQueue for Reader {
     fn drain(&mut self, visit: &mut dyn FnMut(Delivery<'_>) -> Flow) -> usize {
         let mut state = self.0.state();
-        let State { queue: Some(queue), next, rewound, held: false } = &mut *state else { return 0 };
+        let State { queue: Some(queue), next, begun, rewound, held: false } = &mut *state else { return 0 };
         let partition = &self.0.partition;
         let mut given = 0;
         let mut expected = next.unwrap_or(0);
@@ -144,7 +151,7 @@ impl PartitionQueue for Reader {
             };
             given += 1;
             // Noted before the visit: what it took counts as taken, also if it panics.
-            *next = Some(expected);
+            (*next, *begun) = (Some(expected), true);
             visit(delivery)
         };
         queue.consume(&mut deliver);
