@@ -49,7 +49,7 @@ pub fn open(settings: &Settings, spec: &Spec) -> Result<StateHome, PipelineError
         return Err(PipelineError { stage: Stage::Setup, message });
     }
     let memory = settings.state.memory_bytes;
-    let (store, opened) = RocksStore::open(Options {
+    let (store, opened) = RocksStore::open(&Options {
         directory: settings.state.directory.clone(),
         application_id: settings.application_id.clone(),
         instance: settings.instance.clone(),
