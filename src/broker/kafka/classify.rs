@@ -91,34 +91,7 @@ fn by_code_alone(code: Code) -> ErrorKind {
         | Code::InvalidPartitions
         | Code::PolicyViolation
         | Code::UnsupportedFeature => ErrorKind::Setting,
-        Code::WaitingForCoordinator
-        | Code::CoordinatorLoadInProgress
-        | Code::CoordinatorNotAvailable
-        | Code::NotCoordinator
-        | Code::TransactionCoordinatorFenced
-        | Code::ConcurrentTransactions
-        | Code::RebalanceInProgress
-        | Code::UnstableOffsetCommit => ErrorKind::Transient,
-        Code::LeaderNotAvailable
-        | Code::NotLeaderForPartition
-        | Code::ReplicaNotAvailable
-        | Code::OffsetNotAvailable
-        | Code::FencedLeaderEpoch
-        | Code::UnknownLeaderEpoch
-        | Code::UnknownTopicId
-        | Code::NotController
-        | Code::KafkaStorageError
-        | Code::NotEnoughReplicas
-        | Code::NotEnoughReplicasAfterAppend => ErrorKind::Transient,
-        Code::RequestTimedOut
-        | Code::TimedOutQueue
-        | Code::MessageTimedOut
-        | Code::InProgress
-        | Code::PreviousInProgress
-        | Code::Retry
-        | Code::QueueFull
-        | Code::PollExceeded
-        | Code::ThrottlingQuotaExceeded => ErrorKind::Transient,
+        _ if passes_by_itself(code) => ErrorKind::Transient,
         // The membership that read the records is not the one the broker knows, or the broker has lost track of what this
         // producer wrote: the work must be given up, and can be done again.
         Code::UnknownMemberId
@@ -131,6 +104,48 @@ fn by_code_alone(code: Code) -> ErrorKind {
         | Code::InvalidTransactionalState => ErrorKind::Abortable,
         _ => ErrorKind::Fatal,
     }
+}
+
+/// The cluster is busy with itself, or slow.
+fn passes_by_itself(code: Code) -> bool {
+    let coordinator = matches!(
+        code,
+        Code::WaitingForCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::TransactionCoordinatorFenced
+            | Code::ConcurrentTransactions
+            | Code::RebalanceInProgress
+            | Code::UnstableOffsetCommit
+    );
+    let leader = matches!(
+        code,
+        Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::ReplicaNotAvailable
+            | Code::OffsetNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::UnknownTopicId
+            | Code::NotController
+            | Code::KafkaStorageError
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+    );
+    let slow = matches!(
+        code,
+        Code::RequestTimedOut
+            | Code::TimedOutQueue
+            | Code::MessageTimedOut
+            | Code::InProgress
+            | Code::PreviousInProgress
+            | Code::Retry
+            | Code::QueueFull
+            | Code::PollExceeded
+            | Code::ThrottlingQuotaExceeded
+    );
+    coordinator || leader || slow
 }
 
 /// What a person can do about it.
