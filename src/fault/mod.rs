@@ -13,8 +13,8 @@ mod trigger;
 #[cfg(feature = "faults")]
 pub use armed::{Armed, Crash, Hook, arm, planted, point};
 
-/// The variable that arms a process: `NAME[:NTH][=kill|abort|sleep:MILLISECONDS]`. At the NTH (default: first) passing of
-/// point NAME the process kills itself with SIGKILL (the default), aborts, or stands still for a while.
+/// The variable that arms a process: `NAME[:NTH][=kill|abort|stop|sleep:MILLISECONDS]`. At the NTH (default: first)
+/// passing of point NAME the process kills itself with SIGKILL (the default), aborts, stops as by SIGSTOP, or the thread sleeps.
 pub const ENVIRONMENT: &str = "THROUGHLINE_FAULT";
 
 /// Every point, in the order of the protocol.

@@ -10,6 +10,7 @@ use super::{ENVIRONMENT, POINTS};
 enum Effect {
     Kill,
     Abort,
+    Stop,
     Sleep(Duration),
 }
 
@@ -25,8 +26,9 @@ pub(super) struct Trigger {
 impl Trigger {
     /// Reads the form that [`ENVIRONMENT`] documents.
     pub fn parse(text: &str) -> Result<Trigger, String> {
-        let wrong =
-            |what: String| format!("{ENVIRONMENT}={text}: {what}; write NAME[:NTH][=kill|abort|sleep:MILLISECONDS]");
+        let wrong = |what: String| {
+            format!("{ENVIRONMENT}={text}: {what}; write NAME[:NTH][=kill|abort|stop|sleep:MILLISECONDS]")
+        };
         let (place, effect) = text.split_once('=').unwrap_or((text, "kill"));
         let (name, nth) = place.split_once(':').unwrap_or((place, "1"));
         let point = POINTS
@@ -41,6 +43,7 @@ impl Trigger {
         let effect = match (effect, effect.strip_prefix("sleep:").map(str::parse)) {
             ("kill", _) => Effect::Kill,
             ("abort", _) => Effect::Abort,
+            ("stop", _) => Effect::Stop,
             (_, Some(Ok(millis))) => Effect::Sleep(Duration::from_millis(millis)),
             _ => return Err(wrong(format!("`{effect}` is no effect"))),
         };
@@ -55,6 +58,8 @@ impl Trigger {
         match self.effect {
             Effect::Sleep(time) => std::thread::sleep(time),
             Effect::Abort => std::process::abort(),
+            // All threads stand still until SIGCONT. Should it be refused the process goes on, and its test waits in vain.
+            Effect::Stop => drop(signal_hook::low_level::raise(libc::SIGSTOP)),
             Effect::Kill => {
                 // SIGKILL cannot be refused; should the call itself be, dying in another way is the nearest thing.
                 drop(signal_hook::low_level::raise(libc::SIGKILL));
@@ -74,7 +79,7 @@ mod tests {
         assert_eq!(read("epoch.begun"), Ok(("epoch.begun", 1, Effect::Kill)));
         assert_eq!(read("epoch.begun:12=abort"), Ok(("epoch.begun", 12, Effect::Abort)));
         assert_eq!(read("epoch.stored=sleep:50"), Ok(("epoch.stored", 1, Effect::Sleep(Duration::from_millis(50)))));
-        for wrong in ["", "epoch", "epoch.begun:0", "epoch.begun:x", "epoch.begun=stop", "epoch.begun=sleep:", "=kill"]
+        for wrong in ["", "epoch", "epoch.begun:0", "epoch.begun:x", "epoch.begun=halt", "epoch.begun=sleep:", "=kill"]
         {
             let error = Trigger::parse(wrong).map(|t| t.point).expect_err(wrong);
             assert!(error.contains(ENVIRONMENT) && error.contains("write NAME"), "{error}");

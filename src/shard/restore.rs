@@ -78,7 +78,7 @@ impl Restoring<'_> {
         let mut failed = None;
         let (mut stem, mut keys, mut behind) = (Vec::new(), 0, None);
         self.store.scan(partition, from, to, &mut |key, value| {
-            if most < usize::MAX && !(key.starts_with(&stem) && !stem.is_empty()) {
+            if most < usize::MAX && (stem.is_empty() || !key.starts_with(&stem)) {
                 if keys == most {
                     behind = Some(key.get(1..).unwrap_or_default().to_vec());
                     return ControlFlow::Break(());

@@ -53,7 +53,7 @@ pub(in crate::store) fn scratched(store: &dyn Store, from: &[u8], to: &[u8]) -> 
 fn both(test: impl Fn(&dyn Store)) {
     test(&MemoryStore::default());
     let directory = tempfile::tempdir().expect("a directory");
-    test(&RocksStore::open(options(directory.path())).expect("opened").0);
+    test(&RocksStore::open(&options(directory.path())).expect("opened").0);
 }
 
 fn changes(entries: &[Changed<'_>]) -> Changes {

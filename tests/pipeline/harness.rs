@@ -109,9 +109,14 @@ impl App {
 
     /// The command that runs an instance, for tests that add to it.
     pub fn command(&self, instance: &str) -> Command {
+        self.command_in(&self.state(instance), instance)
+    }
+
+    /// The same with state in another directory.
+    pub fn command_in(&self, directory: &Path, instance: &str) -> Command {
         let config = self.write_config();
         let mut command = throughline();
-        let state = format!("state.directory={}", self.state(instance).display());
+        let state = format!("state.directory={}", directory.display());
         command.arg("-c").arg(config).args(["--set", &format!("instance={instance}"), "--set", &state, "run"]);
         command
     }
@@ -136,6 +141,12 @@ impl App {
         let finished = self.start("one", &["--until-end"]).wait();
         assert_eq!(finished.status, Some(0), "{}", finished.log);
         finished.totals()
+    }
+
+    /// Offsets of the topic that are not committed yet.
+    pub fn lag(&self) -> i64 {
+        let committed: i64 = self.kafka.committed(&self.id, &self.topic).values().map(|(offset, _)| offset).sum();
+        self.kafka.end_offsets(&self.topic).values().sum::<i64>() - committed
     }
 
     /// The committed correlations, as JSON, in no particular order.
@@ -209,9 +220,20 @@ impl Service {
 
     /// Ctrl-C, then waits for the drain.
     pub fn interrupt(self) -> Finished {
-        let status = Command::new("kill").args(["-INT", &self.pid().to_string()]).status().expect("kill");
-        assert!(status.success());
+        self.signal("INT");
         self.wait()
+    }
+
+    /// Sends a signal, e.g. `CONT`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill");
+        assert!(status.success(), "signal {name}");
+    }
+
+    /// Whether the process was stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
+        status.lines().any(|line| line.starts_with("State:") && line.contains("T (stopped)"))
     }
 
     /// Waits until the log holds `text`.

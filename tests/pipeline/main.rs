@@ -7,6 +7,10 @@ mod support;
 mod alignment;
 /// kill -9 at every point of the protocol where a crash may hit.
 mod attack_points;
+/// kill -9 at random moments: with the same directory, none, an old one, and a compacted changelog.
+mod attack_random;
+/// SIGSTOP until another has taken over, then SIGCONT; instances that die while partitions move.
+mod attack_taken_over;
 /// Real CloudTrail records: Kafka against `backtest` against a computation written here; duplicates.
 mod cloudtrail;
 /// What must not be there, must not be allowed or cannot be reached: one clear message.

@@ -50,9 +50,10 @@ impl Left {
 }
 
 /// What must come out: the twin of `app`, one shard and one source, in one go. It was not idle: each kind of rule has found
-/// something and each kind of record was there.
-pub fn uninterrupted(app: &App) -> Left {
-    let twin = App::on(&app.kafka, &app.topic, RULES).input(INPUT).settings("workers: {shards: 1, sources: 1}");
+/// something and each kind of record was there. `settings` are those that change what comes out.
+pub fn uninterrupted(app: &App, settings: &str) -> Left {
+    let settings = format!("workers: {{shards: 1, sources: 1}}\n{settings}");
+    let twin = App::on(&app.kafka, &app.topic, RULES).input(INPUT).settings(&settings);
     twin.until_end();
     let left = Left::by(&twin);
     let silent: Vec<&str> = rule_ids().filter(|rule| !left.progress.correlations.contains_key(*rule)).collect();
@@ -63,13 +64,10 @@ pub fn uninterrupted(app: &App) -> Left {
 }
 
 /// Runs `app` to the end of its topic, twice, and holds what it left to its twin's.
-pub fn finish_and_compare(app: &App) {
-    dump(app, "before");
+pub fn finish_and_compare(app: &App, settings: &str) {
     app.until_end();
-    dump(app, "first");
     assert!(app.until_end().is_empty(), "a second run finds nothing new");
-    dump(app, "second");
-    Left::by(app).assert_same(&uninterrupted(app));
+    Left::by(app).assert_same(&uninterrupted(app, settings));
 }
 
 /// The newest task record in each partition of the changelog.
@@ -126,31 +124,4 @@ fn assert_multisets(what: &str, wanted: &[String], got: &[String]) {
         extra.len(),
         some(&extra)
     );
-}
-
-fn dump(app: &App, name: &str) {
-    let mut out = String::new();
-    for (what, topic) in
-        [("in", app.topic.clone()), ("out", app.output.clone()), ("log", format!("{}-changelog", app.id))]
-    {
-        for r in app.kafka.read_committed(&topic) {
-            writeln!(
-                out,
-                "{what} {} {} {:?} {} {}",
-                r.partition,
-                r.offset,
-                r.timestamp_ms,
-                lossy(r.key.as_deref()),
-                if what == "log" {
-                    r.value
-                        .as_deref()
-                        .map_or("(null)".into(), |v| v.iter().map(|b| format!("{b:02x}")).collect::<String>())
-                } else {
-                    lossy(r.value.as_deref())
-                }
-            )
-            .unwrap();
-        }
-    }
-    std::fs::write(format!("/work/t/attack-scratch/dump-{name}"), out).unwrap();
 }

@@ -5,9 +5,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use crate::harness::{App, Random};
-use crate::support::client::{Kafka, NewRecord};
+use crate::support::client::{Kafka, NewRecord, Writer};
 
 /// The keys of the input.
 pub const INPUT: &str =
@@ -122,8 +123,9 @@ const DELAY_MS: i64 = 1_500;
 /// How far behind its first one the copy of an event in another partition comes: within the hour that ids are remembered.
 const COPY_MS: (i64, i64) = (20 * 60_000, 45 * 60_000);
 
-/// An endless, seeded stream of records.
+/// An endless, seeded stream of records into the topic of an application.
 pub struct Load {
+    writer: Writer,
     random: Random,
     partitions: usize,
     /// A key's events lie in one partition, with the key as record key.
@@ -137,10 +139,11 @@ pub struct Load {
 type Record = (i32, Option<String>, Option<Vec<u8>>);
 
 impl Load {
-    /// For a topic of so many partitions.
-    pub fn new(seed: u64, partitions: i32) -> Load {
-        let partitions = partitions as usize;
-        Load { random: Random(seed), partitions, by_key: false, made: 0, coming: BinaryHeap::new() }
+    /// For the input of `app`.
+    pub fn new(app: &App, seed: u64) -> Load {
+        let partitions = app.kafka.partitions(&app.topic) as usize;
+        let writer = app.kafka.writer(&app.topic);
+        Load { writer, random: Random(seed), partitions, by_key: false, made: 0, coming: BinaryHeap::new() }
     }
 
     /// Each key in a partition of its own.
@@ -149,8 +152,15 @@ impl Load {
     }
 
     /// Writes the next `count` records.
-    pub fn write(&mut self, app: &App, count: usize) {
-        app.kafka.produce(&app.topic, std::iter::repeat_with(|| self.next()).take(count));
+    pub fn write(&mut self, count: usize) {
+        let records: Vec<NewRecord> = std::iter::repeat_with(|| self.next()).take(count).collect();
+        self.writer.write(records);
+    }
+
+    /// Writes a little, as often as is good for epochs of 50 ms: each finds something.
+    pub fn trickle(&mut self) {
+        self.write(20);
+        std::thread::sleep(Duration::from_millis(30));
     }
 
     /// Writes events in a transaction that aborts: nobody may see them.

@@ -111,8 +111,15 @@ fn it_ends_while_a_producer_goes_on_and_a_second_run_takes_up_from_there() {
 fn what_waited_for_order_at_the_end_is_decided_once() {
     let rules =
         "id: silence\nquery: |\n  sequence by kind with maxspan=30s [any where true] ![any where kind == \"y\"]\n";
-    let app = App::new(kafka(), 1, rules);
+    let input = "time: {field: time}\n    id: id\n    out_of_orderness: 2s\n    idle_timeout: 0s";
+    let app = App::new(kafka(), 1, rules).input(input);
     app.kafka.produce(&app.topic, [event(0)]);
+    let service = app.start("one", &[]);
+    wait_until("the event is stored as one that waits", Duration::from_secs(30), || {
+        app.kafka.committed(&app.id, &app.topic).get(&0).is_some_and(|(offset, _)| *offset == 1)
+    });
+    service.kill();
+    assert!(app.correlations().is_empty(), "the watermark stands 2 s behind it");
     app.until_end();
     assert_eq!(app.correlations().len(), 1, "the end decides that nothing follows");
     app.until_end();

@@ -114,9 +114,8 @@ pub fn plan(choice: u16) -> Arc<Plan> {
 
 fn compile(choice: u16) -> Arc<Plan> {
     let chosen = RULES.iter().enumerate().filter(|(at, _)| choice & (1 << at) != 0);
-    let files: Vec<RuleFile> = chosen
-        .map(|(at, text)| RuleFile { path: format!("rule-{at}.yaml").into(), text: (*text).to_owned() })
-        .collect();
+    let files: Vec<RuleFile> =
+        chosen.map(|(at, text)| RuleFile { path: format!("rule-{at}.yaml"), text: (*text).to_owned() }).collect();
     match throughline::rules::compile(&files) {
         Ok(compiled) => Arc::new(compiled.plan),
         Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<String>()),

@@ -513,7 +513,8 @@ impl World {
     /// No fault comes any more; what the producers left open is aborted.
     pub fn heal(&self) -> Result<(), String> {
         self.traps.borrow_mut().clear();
-        (self.pending.borrow_mut().clear(), self.due.borrow_mut().clear());
+        self.pending.borrow_mut().clear();
+        self.due.borrow_mut().clear();
         self.writer.borrow_mut().finish().map_err(|error| format!("the producers failed: {error}"))
     }
 }

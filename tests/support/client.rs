@@ -208,29 +208,23 @@ impl Kafka {
     }
 
     fn produce_with(&self, topic: &str, records: impl IntoIterator<Item = NewRecord>, transaction: Option<bool>) {
-        let mut config = self.client();
-        config.set("enable.idempotence", "true").set("linger.ms", "5").set("compression.type", "lz4");
-        config.set("message.max.bytes", "33554432").set("queue.buffering.max.kbytes", "262144");
+        let id = transaction.map(|_| super::unique("writer"));
+        let writer = Writer::new(self, topic, id.as_deref());
         if transaction.is_some() {
-            config.set("transactional.id", super::unique("writer"));
+            writer.producer.init_transactions(TIMEOUT).expect("init transactions");
+            writer.producer.begin_transaction().expect("begin transaction");
         }
-        let failures = Failures::default();
-        let producer: BaseProducer<Failures> = config.create_with_context(failures.clone()).expect("a producer");
-        if transaction.is_some() {
-            producer.init_transactions(TIMEOUT).expect("init transactions");
-            producer.begin_transaction().expect("begin transaction");
-        }
-        for record in records {
-            send(&producer, topic, &record);
-        }
-        producer.flush(TIMEOUT * 4).expect("flush");
+        writer.write(records);
         match transaction {
-            Some(true) => producer.commit_transaction(TIMEOUT).expect("commit transaction"),
-            Some(false) => producer.abort_transaction(TIMEOUT).expect("abort transaction"),
+            Some(true) => writer.producer.commit_transaction(TIMEOUT).expect("commit transaction"),
+            Some(false) => writer.producer.abort_transaction(TIMEOUT).expect("abort transaction"),
             None => {}
         }
-        let failures = failures.0.lock().expect("failures");
-        assert!(failures.is_empty(), "producing to {topic}: {:?}", failures.first());
+    }
+
+    /// A producer to one topic that stays connected, for whoever writes little and often.
+    pub fn writer(&self, topic: &str) -> Writer {
+        Writer::new(self, topic, None)
     }
 
     /// All committed records of a topic, partition by partition in offset order. The markers of a transaction just
@@ -305,6 +299,13 @@ impl Kafka {
         (0..self.partitions(topic)).map(|p| (p, end(p))).collect()
     }
 
+    /// How many members a group has, those included whose session has not timed out yet.
+    pub fn members(&self, group: &str) -> usize {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let found = consumer.fetch_group_list(Some(group), TIMEOUT).expect("group list");
+        found.groups().iter().map(|group| group.members().len()).sum()
+    }
+
     /// Committed offsets of a group, with their metadata; partitions without one are left out.
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, (i64, String)> {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
@@ -320,27 +321,56 @@ impl Kafka {
     }
 }
 
-fn send(producer: &BaseProducer<Failures>, topic: &str, record: &NewRecord) {
-    let headers = record
-        .headers
-        .iter()
-        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
-    let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
-    out.partition = record.partition;
-    out.key = record.key.as_deref();
-    out.payload = record.value.as_deref();
-    out.timestamp = record.timestamp_ms;
-    loop {
-        match producer.send(out) {
-            Ok(()) => break,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                producer.poll(Duration::from_millis(20));
-                out = back;
-            }
-            Err((error, _)) => panic!("producing to {topic}: {error}"),
+/// A connected producer to one topic.
+pub struct Writer {
+    producer: BaseProducer<Failures>,
+    topic: String,
+    failures: Failures,
+}
+
+impl Writer {
+    fn new(kafka: &Kafka, topic: &str, transactional_id: Option<&str>) -> Writer {
+        let mut config = kafka.client();
+        config.set("enable.idempotence", "true").set("linger.ms", "5").set("compression.type", "lz4");
+        config.set("message.max.bytes", "33554432").set("queue.buffering.max.kbytes", "262144");
+        if let Some(id) = transactional_id {
+            config.set("transactional.id", id);
         }
+        let failures = Failures::default();
+        let producer = config.create_with_context(failures.clone()).expect("a producer");
+        Writer { producer, topic: topic.to_owned(), failures }
     }
-    producer.poll(Duration::ZERO);
+
+    /// Writes records in their order and waits until all are stored.
+    pub fn write(&self, records: impl IntoIterator<Item = NewRecord>) {
+        records.into_iter().for_each(|record| self.send(&record));
+        self.producer.flush(TIMEOUT * 4).expect("flush");
+        let failures = self.failures.0.lock().expect("failures");
+        assert!(failures.is_empty(), "producing to {}: {:?}", self.topic, failures.first());
+    }
+
+    fn send(&self, record: &NewRecord) {
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
+        let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).headers(headers);
+        out.partition = record.partition;
+        out.key = record.key.as_deref();
+        out.payload = record.value.as_deref();
+        out.timestamp = record.timestamp_ms;
+        loop {
+            match self.producer.send(out) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    self.producer.poll(Duration::from_millis(20));
+                    out = back;
+                }
+                Err((error, _)) => panic!("producing to {}: {error}", self.topic),
+            }
+        }
+        self.producer.poll(Duration::ZERO);
+    }
 }
 
 fn consumed(message: &impl Message) -> Consumed {

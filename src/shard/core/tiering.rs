@@ -9,7 +9,6 @@ use super::{Durable, Output};
 use crate::event::{DimensionId, Key, Signal, Task, Timestamp};
 use crate::rules::plan::{Pattern, Plan};
 use crate::store::codec::{Damaged, Reader, Writer};
-use crate::timeline::Wheel;
 
 /// Part of a shard's budget for the filter of evicted keys: 1 / this.
 const FILTER_SHARE: usize = 16;
@@ -96,7 +95,7 @@ impl TaskState {
         }
         let parked =
             self.tier.as_mut().map_or_else(Vec::new, |tier| tier.evicted.loaded(dimension, &key, !parts.is_empty()));
-        let others = std::mem::replace(&mut self.wheel, Wheel::default());
+        let others = std::mem::take(&mut self.wheel);
         self.revive_all(shared);
         for Parked { signal, decided_before } in parked {
             let until = Until { before: Some(signal.event.time), decided_before, ..self.until_now() };

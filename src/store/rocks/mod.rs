@@ -61,10 +61,10 @@ impl RocksStore {
     ///
     /// # Errors
     /// Another process holds it, it belongs to another application or a newer version, or the disk fails.
-    pub fn open(options: Options) -> Result<(RocksStore, Opened), StoreError> {
+    pub fn open(options: &Options) -> Result<(RocksStore, Opened), StoreError> {
         let path = home::path_of(&options.directory, &options.application_id);
         let open::Open { db, home, tuning, opened, batches } =
-            open::open(&options).map_err(|failure| failure.told("open the store", &path))?;
+            open::open(options).map_err(|failure| failure.told("open the store", &path))?;
         let partitions = options.partitions;
         let (cache, buffers) = (tuning.cache, tuning.buffers);
         let store = RocksStore { db, cache, buffers, home, partitions, batches: AtomicU64::new(batches) };

@@ -69,7 +69,7 @@ impl Images {
         let database = database(directory.path());
         copy(&super::database(image), &database);
         damage(&database);
-        let outcome = match RocksStore::open(options(directory.path())) {
+        let outcome = match RocksStore::open(&options(directory.path())) {
             Err(error) => {
                 assert_ne!(error.kind, StoreErrorKind::Locked, "{what}: {error}");
                 Outcome::Refused

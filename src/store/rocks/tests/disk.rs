@@ -65,7 +65,7 @@ fn a_full_disk_takes_nothing_that_was_written_and_works_again_with_room() {
             assert_eq!(state(&store).expect("read"), state(&mirror).expect("read"), "after {number} batches");
             drop(store);
             // Whether it opens depends on the last bytes of room; if it does, it is right.
-            match RocksStore::open(options(disk)) {
+            match RocksStore::open(&options(disk)) {
                 Ok((store, opened)) => {
                     assert_eq!(opened, Opened::Level { stale: Vec::new() });
                     assert_eq!(state(&store).expect("read"), state(&mirror).expect("read"));
@@ -124,7 +124,7 @@ fn a_read_only_disk_is_refused_in_clear_words() {
         remount(disk, "ro");
         for application_id in ["app", "another"] {
             let options = Options { application_id: application_id.to_string(), ..options(disk) };
-            let error = RocksStore::open(options).expect_err("read-only");
+            let error = RocksStore::open(&options).expect_err("read-only");
             assert_eq!(error.kind, StoreErrorKind::Full, "{error}");
             for words in ["cannot open the store", "Read-only file system", "make it writable", application_id] {
                 assert!(error.message.contains(words), "`{words}` is not in: {error}");
@@ -146,7 +146,7 @@ fn a_disk_that_cannot_be_read_is_an_error_and_sets_nothing_aside() {
     fs::remove_file(&current).expect("removed");
     // No address of a process is zero: reading its memory from there is an input/output error.
     std::os::unix::fs::symlink("/proc/self/mem", &current).expect("linked");
-    let error = RocksStore::open(options(directory.path())).expect_err("unreadable");
+    let error = RocksStore::open(&options(directory.path())).expect_err("unreadable");
     assert_eq!(error.kind, StoreErrorKind::Io, "{error}");
     assert!(error.message.contains("Input/output error") && error.message.contains("look at the disk"), "{error}");
     fs::remove_file(&current).expect("removed");
@@ -157,7 +157,7 @@ fn a_disk_that_cannot_be_read_is_an_error_and_sets_nothing_aside() {
 #[test]
 fn a_place_where_no_directory_can_be_is_an_error() {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    let error = RocksStore::open(options(file.path())).expect_err("a file is no directory");
+    let error = RocksStore::open(&options(file.path())).expect_err("a file is no directory");
     assert_eq!(error.kind, StoreErrorKind::Io, "{error}");
     assert!(error.message.contains("Not a directory") && error.message.contains("/app"), "{error}");
 }

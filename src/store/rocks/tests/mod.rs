@@ -17,7 +17,7 @@ use crate::store::tests::{Entries, options, scanned, scratched};
 const PARTITIONS: u16 = 3;
 
 fn open(directory: &Path) -> (RocksStore, Opened) {
-    RocksStore::open(options(directory)).expect("opened")
+    RocksStore::open(&options(directory)).expect("opened")
 }
 
 /// A directory for tests that open again and again: in memory, if it can be, because each open waits for the disk.

@@ -29,19 +29,19 @@ fn with_one_batch() -> tempfile::TempDir {
 
 /// Opens with other options and expects that the contents were set aside for a reason that has these words.
 fn set_aside(options: Options, words: &str) {
-    let (store, opened) = RocksStore::open(options.clone()).expect("opened");
+    let (store, opened) = RocksStore::open(&options).expect("opened");
     let Opened::SetAside { reason, moved_to } = &opened else { panic!("{opened:?}") };
     assert!(reason.contains(words), "{reason}");
     assert!(moved_to.join("CURRENT").exists() && opened.to_string().contains("db.set-aside-1"), "{opened}");
     assert_eq!(state(&store).expect("read"), vec![(None, Vec::new()); 3], "empty");
     write_batch(&store, options.now_ms);
     drop(store);
-    assert_eq!(RocksStore::open(options).expect("opened").1, Opened::Level { stale: Vec::new() });
+    assert_eq!(RocksStore::open(&options).expect("opened").1, Opened::Level { stale: Vec::new() });
 }
 
 /// Opens and expects a refusal with these words, and that nothing was touched.
 fn refused(directory: &Path, kind: StoreErrorKind, words: &[&str]) {
-    let error = RocksStore::open(options(directory)).expect_err("refused");
+    let error = RocksStore::open(&options(directory)).expect_err("refused");
     assert_eq!(error.kind, kind, "{error}");
     for word in words {
         assert!(error.message.contains(word), "`{word}` is not in: {error}");
@@ -144,7 +144,7 @@ fn state_of_another_changelog_is_set_aside() {
     set_aside(other, "the id `topic-1`, the topic now has the id `topic-2`");
     let directory = with_one_batch();
     let smaller = Options { partitions: 2, ..options(directory.path()) };
-    let (_, opened) = RocksStore::open(smaller).expect("opened");
+    let (_, opened) = RocksStore::open(&smaller).expect("opened");
     assert!(opened.to_string().contains("it holds partition 2, the changelog has only 2"), "{opened}");
 }
 
@@ -159,10 +159,10 @@ fn state_that_is_too_old_is_set_aside_whole_or_by_partition() {
     store.write(&Batch { changes: vec![&changes], applied: vec![(1, fresh)] }).expect("written");
     let before = state(&store).expect("read");
     drop(store);
-    let (store, opened) = RocksStore::open(aged(61_000)).expect("opened");
+    let (store, opened) = RocksStore::open(&aged(61_000)).expect("opened");
     assert_eq!(opened, Opened::Level { stale: Vec::new() }, "60 s are not too old");
     drop(store);
-    let (store, opened) = RocksStore::open(aged(61_001)).expect("opened");
+    let (store, opened) = RocksStore::open(&aged(61_001)).expect("opened");
     assert_eq!(opened, Opened::Level { stale: vec![0, 2] });
     assert!(opened.to_string().contains("[0, 2]"));
     let empty = (None, Vec::new());
@@ -174,7 +174,7 @@ fn state_that_is_too_old_is_set_aside_whole_or_by_partition() {
 #[test]
 fn partitions_beyond_the_changelog_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (store, _) = RocksStore::open(Options { partitions: u16::MAX, ..options(directory.path()) }).expect("opened");
+    let (store, _) = RocksStore::open(&Options { partitions: u16::MAX, ..options(directory.path()) }).expect("opened");
     let mut changes = Changes::default();
     changes.put(u16::MAX - 1, b"\xff\xff", b"x");
     changes.put(u16::MAX - 2, b"\xff\xff", b"x");
@@ -194,7 +194,7 @@ fn memory_stays_within_its_budgets() {
     let directory = tempfile::tempdir().expect("a directory");
     let (cache_bytes, write_buffer_bytes) = (4 << 20, 8 << 20);
     let options = Options { cache_bytes, write_buffer_bytes, ..options(directory.path()) };
-    let (store, _) = RocksStore::open(options).expect("opened");
+    let (store, _) = RocksStore::open(&options).expect("opened");
     let value = [0x5a; 4000];
     let mut most = 0;
     for round in 0..200_u64 {
