@@ -90,9 +90,11 @@ impl StateParts {
         let present = partitions.keys().next().copied();
         for (group, partitions) in partitions {
             let held = self.records.entry(group).or_default();
-            if held.partitions != partitions {
-                held.partitions = partitions;
-                touched.insert(group);
+            // What is not in this epoch stays as it was: at the start one source may have its partitions before another has.
+            for (partition, at) in partitions {
+                if held.partitions.insert(partition, at) != Some(at) {
+                    touched.insert(group);
+                }
             }
         }
         // Outcomes are counted by topic, not by task: they go with the first record that is written, of a task that is ours.

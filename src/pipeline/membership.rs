@@ -55,6 +55,8 @@ pub(super) struct Desk {
     resume: Vec<TopicPartition>,
     /// Being read: partition, its source, its clock.
     reading: Vec<(TopicPartition, usize, Arc<PartitionClock>)>,
+    /// Where partitions start whose committed offset has expired.
+    fallbacks: BTreeMap<TopicPartition, i64>,
     /// Clocks of partitions that went and may come back to this incarnation.
     parted: BTreeMap<TopicPartition, PartitionClockState>,
 }
@@ -148,7 +150,10 @@ impl Membership {
         let mut clocks = Vec::with_capacity(fresh.len());
         let mut restored: BTreeMap<Task, TaskRecord> = BTreeMap::new();
         let live: BTreeSet<Task> = self.desk().reading.iter().map(|(_, _, clock)| clock.task).collect();
-        for (assigned, until) in fresh.into_iter().zip(ends) {
+        for (mut assigned, until) in fresh.into_iter().zip(ends) {
+            // It commits again where it starts, also if it brings nothing: our record must not forget it.
+            let fallback = self.desk().fallbacks.remove(&assigned.partition);
+            assigned.committed = assigned.committed.or(fallback);
             let stood = self.stood(&assigned.partition, &mut restored, &live)?;
             let (source, mut reader, clock) = self.reader(assigned, until)?;
             if let Some(stood) = stood {
@@ -356,7 +361,9 @@ impl GroupEvents for Membership {
     }
 
     fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {
-        self.recovery.as_ref()?.offset(partition)
+        let start = self.recovery.as_ref()?.offset(partition)?;
+        self.desk().fallbacks.insert(partition.clone(), start);
+        Some(start)
     }
 
     fn lost(&mut self, partitions: &[TopicPartition]) {

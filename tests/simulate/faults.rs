@@ -91,6 +91,27 @@ pub enum What {
     },
 }
 
+/// The names of what goes wrong, apart from the points at which a process dies.
+pub const NAMES: &[&str] = &[
+    "Crash",
+    "CrashAt",
+    "LostReply",
+    "CommitAborted",
+    "SendRefused",
+    "Undelivered",
+    "SessionLost",
+    "TransactionLost",
+    "Leave",
+    "WritesFail",
+    "DiskLost",
+    "DiskCopied",
+    "DiskStale",
+    "Reshape",
+    "Compaction",
+    "WallStep",
+    "OffsetsExpired",
+];
+
 /// Which kinds may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Faults {
@@ -116,7 +137,7 @@ pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Rand
         let what = match random.below(18) {
             0 | 1 if allowed.restarts => What::Crash { back_after: pause(random) },
             2..=4 if allowed.restarts => What::CrashAt {
-                point: random.below(POINTS.len() as u64) as usize,
+                point: point(setup, random),
                 nth: random.between(1, 4) as u32,
                 back_after: pause(random),
             },
@@ -147,6 +168,15 @@ pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Rand
         });
     }
     faults
+}
+
+/// Any point; those of a revocation more often where there are revocations.
+fn point(setup: &Setup, random: &mut Random) -> usize {
+    let revocations: Vec<usize> = (0..POINTS.len()).filter(|at| POINTS[*at].starts_with("revoke.")).collect();
+    if setup.instances > 1 && random.one_in(2) {
+        return random.pick(&revocations);
+    }
+    random.below(POINTS.len() as u64) as usize
 }
 
 /// Back at once, soon, or after the session has timed out.

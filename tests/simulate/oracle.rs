@@ -4,9 +4,10 @@
 //! What is late, and which record is a dead letter, is worked out here anew from the log alone. What rules find is left to
 //! `shard::core`, which other tests hold to a brute-force evaluator.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use throughline::broker::OutRecord;
 use throughline::broker::memory::{MemoryBroker, StoredRecord};
 use throughline::decode::{Decoder, StreamFields};
 use throughline::detect::Detector;
@@ -28,9 +29,9 @@ use crate::setup::{MAX_FUTURE, OUTPUTS, RETENTION, stream};
 #[derive(Default)]
 pub struct Expected {
     /// Correlations, as records.
-    pub correlations: Vec<throughline::broker::OutRecord>,
+    pub correlations: Vec<OutRecord>,
     /// Dead letters, with the place of the original in `Setup::places` and its offset.
-    pub dead_letters: Vec<(usize, i64, throughline::broker::OutRecord)>,
+    pub dead_letters: Vec<(usize, i64, OutRecord)>,
     /// Outcomes by topic.
     pub counts: BTreeMap<Arc<str>, OutcomeCounts>,
     /// Ids of events that lie in several places, with whether these are all in one topic.
@@ -84,6 +85,16 @@ pub fn expect(
     }
     oracle.finish(&logs);
     oracle.expected(setup, &table, &places)
+}
+
+impl Expected {
+    /// Which rules find something, and which outcomes there are.
+    pub fn shown(&self) -> BTreeSet<String> {
+        let rule = |record: &OutRecord| record.headers.first().and_then(|(_, rule)| rule.clone()).unwrap_or_default();
+        let rules = self.correlations.iter().map(|record| String::from_utf8_lossy(&rule(record)).into_owned());
+        let counted = |outcome: &Outcome| self.counts.values().any(|counts| counts.get(*outcome) > 0);
+        rules.chain(Outcome::ALL.into_iter().filter(counted).map(|outcome| outcome.name().to_owned())).collect()
+    }
 }
 
 impl Log {
@@ -224,7 +235,7 @@ impl<'a> Oracle<'a> {
     /// The end of the input.
     fn finish(&mut self, logs: &[Log]) {
         let newest = logs.iter().map(|log| log.newest).max().unwrap_or(Timestamp::MIN);
-        let tasks: std::collections::BTreeSet<Task> = logs.iter().map(|log| self.task(log.place)).collect();
+        let tasks: BTreeSet<Task> = logs.iter().map(|log| self.task(log.place)).collect();
         for task in tasks {
             self.core.advance(task, newest, &mut self.out);
         }

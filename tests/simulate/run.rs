@@ -1,5 +1,6 @@
 //! A scenario from its first step to the verdict.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use throughline::event::stable_hash64;
@@ -18,14 +19,14 @@ use crate::{check, oracle};
 const SESSION: Duration = Duration::from_secs(11);
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Hash of everything that came out, and of when it did: the same seed gives the same.
     pub digest: u64,
     /// Steps taken.
     pub steps: u64,
-    /// Correlations that came out.
-    pub correlations: usize,
+    /// What it shows: rules that found something, outcomes of records, what went wrong.
+    pub shown: BTreeSet<String>,
 }
 
 /// Plays a scenario. `Err`: what is wrong.
@@ -45,6 +46,17 @@ pub fn play(scenario: &Scenario, bug: Option<Bug>) -> Result<Outcome, String> {
     world.run_until(|world| world.instances.iter().all(|instance| instance.life.get() == Life::Down(u64::MAX)))?;
     world.clock.advance(SESSION);
     let last = &world.instances[0];
+    if !scenario.one_shot && random.one_in(10) {
+        // And again after a short life, in which many a partition brings nothing.
+        world.expire_offsets();
+        last.life.set(Life::Down(0));
+        let upto = world.steps.get() + random.below(400);
+        world.run_until(|world| world.steps.get() >= upto)?;
+        last.die(u64::MAX);
+        world.run_until(|world| world.instances[0].life.get() == Life::Down(u64::MAX))?;
+        world.clock.advance(SESSION);
+        world.expire_offsets();
+    }
     last.spec.borrow_mut().until_end = true;
     last.life.set(Life::Down(0));
     world.run_until(|world| {
@@ -56,8 +68,10 @@ pub fn play(scenario: &Scenario, bug: Option<Bug>) -> Result<Outcome, String> {
         return Err("the end came before all was committed".to_owned());
     }
     let expected = oracle::expect(&scenario.setup, &world.broker, sleepers(&scenario.inputs), &world.quiets.borrow());
-    check::all(&expected, &world.broker, &world.snapshots.borrow())?;
-    Ok(Outcome { digest: digest(&world), steps: world.steps.get(), correlations: expected.correlations.len() })
+    check::all(&scenario.setup, &expected, &world.broker, &world.snapshots.borrow())?;
+    let mut shown = expected.shown();
+    shown.append(&mut world.happened.borrow_mut());
+    Ok(Outcome { digest: digest(&world), steps: world.steps.get(), shown })
 }
 
 /// Every process ends: by a clean stop, or by dying. What was on its way down does not come back.

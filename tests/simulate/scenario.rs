@@ -30,6 +30,8 @@ pub struct Setup {
     pub idle_ms: Option<i64>,
     /// Alignment.
     pub max_skew_ms: i64,
+    /// `delivery: at_least_once`: repeats are right, nothing else is.
+    pub at_least_once: bool,
     /// Late events are dropped, else they are dead letters.
     pub drop_late: bool,
     /// Dedup window; 0: off.
@@ -95,6 +97,7 @@ impl Setup {
             out_of_orderness_ms: if idle { 30_000 } else { random.pick(&[0, 500, 2_000, 5_000]) },
             idle_ms: idle.then(|| random.pick(&[1_000, 5_000])),
             max_skew_ms: if idle { 60_000 } else { random.pick(&[1_000, 10_000, 60_000]) },
+            at_least_once: random.one_in(6),
             drop_late: random.one_in(4),
             dedup_ms: random.pick(&[0, 20_000, 3_600_000, 3_600_000]),
             rules,

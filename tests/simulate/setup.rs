@@ -67,7 +67,7 @@ pub fn spec(setup: &Setup, broker: &MemoryBroker, instance: &str) -> Spec {
         output_topic: OUTPUTS[0].to_owned(),
         dead_letter_topic: OUTPUTS[1].to_owned(),
         check_outputs: true,
-        delivery: Delivery::ExactlyOnce,
+        delivery: if setup.at_least_once { Delivery::AtLeastOnce } else { Delivery::ExactlyOnce },
         epoch: Duration::from_millis(setup.epoch_ms),
         locality: if setup.by_partition { Locality::Partition } else { Locality::Instance },
         dedup_window: Span::from_millis(setup.dedup_ms),

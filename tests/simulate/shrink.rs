@@ -1,5 +1,7 @@
 //! A smaller scenario that fails alike: faults and inputs are taken away as long as it still fails.
 
+use throughline::fault::Bug;
+
 use crate::input::{Act, disputed};
 use crate::quiet::is_traced;
 use crate::run::play;
@@ -31,7 +33,7 @@ fn means_something(scenario: &Scenario) -> bool {
 }
 
 /// The smallest failing scenario that greedy removal finds, and its failure.
-fn shrink(scenario: &Scenario, failure: String) -> (Scenario, String) {
+fn shrink(scenario: &Scenario, failure: String, bug: Option<Bug>) -> (Scenario, String) {
     let (mut best, mut why, mut left) = (scenario.clone(), failure, PLAYS_MAX);
     let kind_wanted = kind(&why);
     let mut attempt = |best: &mut Scenario, smaller: Scenario, left: &mut usize| {
@@ -39,7 +41,7 @@ fn shrink(scenario: &Scenario, failure: String) -> (Scenario, String) {
             return false;
         }
         *left -= 1;
-        match play(&smaller, None) {
+        match play(&smaller, bug) {
             Err(failure) if kind(&failure) == kind_wanted => {
                 (*best, why) = (smaller, failure);
                 true
@@ -80,15 +82,15 @@ fn shrink(scenario: &Scenario, failure: String) -> (Scenario, String) {
 }
 
 /// A failing scenario for people: how to play it again, what it is, and how small it gets.
-pub fn report(scenario: &Scenario) -> String {
-    let failure = match play(scenario, None) {
+pub fn report(scenario: &Scenario, bug: Option<Bug>) -> String {
+    let failure = match play(scenario, bug) {
         Err(failure) => failure,
         Ok(_) => return format!("seed {} failed once and then did not: it is not deterministic", scenario.seed),
     };
     if is_traced() {
         return failure;
     }
-    let (small, why) = shrink(scenario, failure.clone());
+    let (small, why) = shrink(scenario, failure.clone(), bug);
     let mut text =
         format!("seed {seed} fails; play it again: make simulate SEED={seed}\n{failure}\n", seed = scenario.seed);
     text.push_str(&format!(

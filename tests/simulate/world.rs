@@ -3,23 +3,28 @@
 //! Who steps next is drawn from the seed. A step of a group that waits in a revocation lets the others go on from within
 //! (the pump); the world is therefore shared and all of it is behind cells.
 
+/// What is looked at while it runs.
+mod look;
+/// What goes wrong.
+mod trouble;
+
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use throughline::broker::Broker;
-use throughline::broker::memory::{Fault as BrokerFault, MemoryBroker};
+use throughline::broker::memory::MemoryBroker;
 use throughline::event::{ManualClock, Timestamp};
-use throughline::fault::{Armed, Bug, Crash, POINTS, arm};
+use throughline::fault::{Armed, Bug, Crash, arm};
 use throughline::pipeline::stepped::{Part, Pump};
-use throughline::store::Store;
 
-use crate::faults::{Fault, What};
+use crate::faults::Fault;
 use crate::input::{Act, Place};
-use crate::instance::{Did, Disk, Instance, Life};
+use crate::instance::{Did, Instance, Life};
 use crate::random::Random;
-use crate::scenario::{BEGIN_MS, Scenario, TOPICS};
+use crate::scenario::{BEGIN_MS, Scenario};
 use crate::setup::{APPLICATION, CHANGELOG, changelog_partitions, spec};
 use crate::writer::Writer;
 
@@ -73,6 +78,8 @@ pub struct World {
     pub snapshots: RefCell<Vec<Snapshot>>,
     /// Steps so far.
     pub steps: Cell<u64>,
+    /// What went wrong, by name.
+    pub happened: RefCell<BTreeSet<String>>,
     places: Vec<Place>,
     writer: RefCell<Writer>,
     written: Cell<usize>,
@@ -129,6 +136,7 @@ impl World {
             quiets: RefCell::default(),
             snapshots: RefCell::default(),
             steps: Cell::new(0),
+            happened: RefCell::default(),
             writer: RefCell::new(Writer::new(&broker).expect("the broker takes producers")),
             written: Cell::new(0),
             random: RefCell::new(Random::new(scenario.seed, 2)),
@@ -187,18 +195,6 @@ impl World {
         Ok(())
     }
 
-    /// Where everything stands, for a message.
-    fn standing(&self) -> String {
-        let lives: Vec<_> = self.instances.iter().map(|instance| instance.life.get()).collect();
-        format!(
-            "{} of {} inputs written, committed {:?} of {:?}, processes {lives:?}",
-            self.written.get(),
-            self.scenario.inputs.len(),
-            self.committed.borrow(),
-            self.ends(),
-        )
-    }
-
     /// One step of somebody.
     fn step(&self) {
         let now = self.steps.get() + 1;
@@ -245,7 +241,11 @@ impl World {
             Did::Crashed => {
                 let mut traps = self.traps.borrow_mut();
                 let sprung = traps.iter().position(|trap| trap.left == 0);
-                let back_after = sprung.map_or(0, |trap| traps.swap_remove(trap).back_after);
+                let back_after = sprung.map_or(0, |trap| {
+                    let trap = traps.swap_remove(trap);
+                    self.happened.borrow_mut().insert(trap.point.to_owned());
+                    trap.back_after
+                });
                 self.say(|| format!("{} crashed in {part:?}", instance.name));
                 drop(traps);
                 if !matches!(instance.life.get(), Life::Dying(_)) {
@@ -258,115 +258,6 @@ impl World {
         }
         if let Some(error) = error {
             self.fail(format!("{} ended in {part:?}: {error}", instance.name));
-        }
-    }
-
-    /// Committed offsets never go back (INV-OWNER: who no longer owns a partition changes nothing of it).
-    fn see_committed(&self) {
-        let mut seen = self.committed.borrow_mut();
-        for (seen, (topic, partition)) in seen.iter_mut().zip(&self.places) {
-            let offset = self.committed_offset((*topic, *partition));
-            if offset != *seen {
-                self.say(|| format!("committed {}/{partition}: {offset}", TOPICS[*topic]));
-            }
-            if offset < *seen {
-                self.fail(format!(
-                    "INV-OWNER: the committed offset of {}/{partition} went back from {seen} to {offset}",
-                    TOPICS[*topic]
-                ));
-            }
-            *seen = offset;
-        }
-    }
-
-    /// INV-BEHIND: nothing on a disk that is not committed in the changelog.
-    fn see_disk(&self, instance: &Instance) {
-        let disk = instance.disk.borrow();
-        for partition in 0..changelog_partitions(&self.scenario.setup) {
-            let applied = disk.applied(partition).ok().flatten().map_or(0, |applied| applied.position);
-            let stable = self.broker.stable_end(CHANGELOG, partition.into());
-            if applied > stable {
-                self.fail(format!(
-                    "INV-BEHIND: the disk of {} stands at {applied} of changelog partition {partition}, which is stable up \
-                     to {stable}",
-                    instance.name
-                ));
-            }
-        }
-    }
-
-    fn committed_offset(&self, (topic, partition): Place) -> i64 {
-        self.broker.committed(APPLICATION, TOPICS[topic], partition).map_or(0, |committed| committed.offset)
-    }
-
-    /// Remembers what is committed and visible now.
-    pub fn snapshot(&self) {
-        let committed = self.places.iter().map(|place| self.committed_offset(*place)).collect();
-        let dead_letters = self.broker.records(crate::setup::OUTPUTS[1], true).len();
-        self.snapshots.borrow_mut().push(Snapshot { committed, dead_letters });
-    }
-
-    /// Faults that are due now.
-    fn hit(&self, now: u64) {
-        let written = self.written.get();
-        let mut pending = self.pending.borrow_mut();
-        let mut due = self.due.borrow_mut();
-        pending.retain(|fault| {
-            let begun = fault.after_inputs <= written;
-            if begun {
-                due.push((now + fault.after_steps, fault.clone()));
-            }
-            !begun
-        });
-        let hits: Vec<Fault> = due.extract_if(.., |(at, _)| *at <= now).map(|(_, fault)| fault).collect();
-        drop((pending, due));
-        hits.into_iter().for_each(|fault| self.inject(&fault, now));
-    }
-
-    fn inject(&self, fault: &Fault, now: u64) {
-        let Some(instance) = self.instances.get(fault.instance) else { return };
-        self.say(|| format!("fault {:?} hits {} ({:?})", fault.what, instance.name, instance.life.get()));
-        let broker = |fault| self.broker.inject(APPLICATION, &instance.name, fault);
-        match fault.what {
-            What::Crash { back_after } if instance.runs() => {
-                instance.die(now + back_after);
-                self.snapshot();
-            }
-            What::CrashAt { point, nth, back_after } => self.traps.borrow_mut().push(Trap {
-                instance: fault.instance,
-                point: POINTS[point],
-                left: nth,
-                back_after,
-            }),
-            What::LostReply { applied } => broker(BrokerFault::CommitUncertain { applied }),
-            What::CommitAborted => broker(BrokerFault::CommitAborted),
-            What::SendRefused => broker(BrokerFault::SendRefused),
-            What::Undelivered => broker(BrokerFault::Undelivered),
-            What::SessionLost { frozen } => {
-                instance.frozen_until.set(now + frozen);
-                self.broker.expire_member(APPLICATION, &instance.name);
-            }
-            What::TransactionLost => self.broker.expire_transaction(APPLICATION, &instance.name),
-            What::Leave { back_after } if instance.life.get() == Life::Up => instance.drain(back_after),
-            What::WallStep { by_ms } => instance.step_wall(by_ms),
-            What::WritesFail { writes } => instance.fail_writes(writes),
-            What::DiskCopied => instance.copy_disk(),
-            What::DiskLost { back_after } | What::DiskStale { back_after } => {
-                let disk = if matches!(fault.what, What::DiskLost { .. }) { Disk::Empty } else { Disk::Copy };
-                instance.replace_disk(disk);
-                if instance.runs() {
-                    instance.die(now + back_after);
-                    self.snapshot();
-                }
-            }
-            What::Reshape { sources, shards } => {
-                let mut spec = instance.spec.borrow_mut();
-                spec.placement.sources = vec![None; sources];
-                spec.placement.shards = vec![None; shards];
-            }
-            What::Compaction => self.broker.compact(CHANGELOG),
-            // It is down already.
-            What::Crash { .. } | What::Leave { .. } => {}
         }
     }
 
@@ -402,7 +293,8 @@ impl World {
     }
 
     fn step_crashed_start(&self, instance: &Instance, now: u64) {
-        self.traps.borrow_mut().retain(|trap| trap.left > 0);
+        let sprung: Vec<Trap> = self.traps.borrow_mut().extract_if(.., |trap| trap.left == 0).collect();
+        self.happened.borrow_mut().extend(sprung.into_iter().map(|trap| trap.point.to_owned()));
         instance.die(now + 5);
     }
 
@@ -480,27 +372,6 @@ impl World {
             }
         }
         self.written.set(self.scenario.inputs.len());
-    }
-
-    /// The end of each partition, markers and open transactions included.
-    fn ends(&self) -> Vec<i64> {
-        self.places.iter().map(|(topic, partition)| self.broker.end(TOPICS[*topic], *partition)).collect()
-    }
-
-    /// Whether all that was written is committed downstream.
-    pub fn is_level(&self) -> bool {
-        let level = |place: &Place| {
-            let last = self.broker.last_visible(TOPICS[place.0], place.1);
-            last.is_none_or(|last| self.committed_offset(*place) > last)
-        };
-        self.places.iter().all(level)
-    }
-
-    /// Whether every partition is committed as idle.
-    fn is_asleep(&self) -> bool {
-        let records = crate::check::task_records(&self.broker).unwrap_or_default();
-        let idle = records.values().flat_map(|record| record.partitions.values()).filter(|at| at.clock.idle).count();
-        idle == self.places.len()
     }
 
     /// Whether the producers and the faults have had their say.

@@ -142,9 +142,13 @@ impl Partition {
         }
     }
 
-    /// Below this every transaction has ended.
-    pub(super) fn stable_end(&self) -> i64 {
-        self.lock().last_stable()
+    /// Behind the last committed record; at least the last stable offset.
+    pub(super) fn committed_end(&self) -> i64 {
+        let log = self.lock();
+        let undecided = |t: u64| log.open.contains_key(&t) || log.aborted.contains(&t);
+        let committed = |slot: &Slot| slot.record.is_some() && !slot.transaction.is_some_and(undecided);
+        let last = log.slots.iter().rposition(committed).map_or(0, |at| at as i64 + 1);
+        last.max(log.last_stable())
     }
 
     /// The offset of the newest record that a read_committed reader sees.

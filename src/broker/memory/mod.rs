@@ -194,9 +194,10 @@ impl MemoryBroker {
         self.shared.partition(topic, partition).map_or(0, |partition| partition.bounds().1)
     }
 
-    /// Below this every transaction of a partition has ended; 0 for one that does not exist.
-    pub fn stable_end(&self, topic: &str, partition: i32) -> i64 {
-        self.shared.partition(topic, partition).map_or(0, |partition| partition.stable_end())
+    /// The offset behind the last committed record of a partition, also beyond a transaction of somebody else that is open;
+    /// at least the last stable offset. 0 for a partition that does not exist.
+    pub fn committed_end(&self, topic: &str, partition: i32) -> i64 {
+        self.shared.partition(topic, partition).map_or(0, |partition| partition.committed_end())
     }
 
     /// The offset of the newest record that a read_committed reader of the partition sees now.
