@@ -136,11 +136,7 @@ pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Rand
     for _ in 0..random.below(9) {
         let what = match random.below(18) {
             0 | 1 if allowed.restarts => What::Crash { back_after: pause(random) },
-            2..=4 if allowed.restarts => What::CrashAt {
-                point: point(setup, random),
-                nth: random.between(1, 4) as u32,
-                back_after: pause(random),
-            },
+            2..=4 if allowed.restarts => crash_at(setup, random),
             5 if allowed.restarts => What::LostReply { applied: random.one_in(2) },
             6 if allowed.restarts => random.pick(&[What::CommitAborted, What::SendRefused, What::Undelivered]),
             7 if allowed.restarts => What::SessionLost { frozen: random.below(400) },
@@ -170,13 +166,15 @@ pub fn generate(setup: &Setup, inputs: usize, allowed: Faults, random: &mut Rand
     faults
 }
 
-/// Any point; those of a revocation more often where there are revocations.
-fn point(setup: &Setup, random: &mut Random) -> usize {
+/// Any point at any passing; where there are revocations, which are few, often the next of those.
+fn crash_at(setup: &Setup, random: &mut Random) -> What {
     let revocations: Vec<usize> = (0..POINTS.len()).filter(|at| POINTS[*at].starts_with("revoke.")).collect();
-    if setup.instances > 1 && random.one_in(2) {
-        return random.pick(&revocations);
-    }
-    random.below(POINTS.len() as u64) as usize
+    let (point, nth) = if setup.instances > 1 && random.one_in(2) {
+        (random.pick(&revocations), 1)
+    } else {
+        (random.below(POINTS.len() as u64) as usize, random.between(1, 4) as u32)
+    };
+    What::CrashAt { point, nth, back_after: pause(random) }
 }
 
 /// Back at once, soon, or after the session has timed out.
