@@ -13,7 +13,7 @@ use super::changelog::Reassembly;
 use super::record::{self, TaskRecord};
 use crate::broker::{Broker, BrokerError, ErrorKind, Flow, TopicPartition};
 use crate::event::{Changes, Clock};
-use crate::fault;
+use crate::fault::{self, Bug};
 use crate::store::{Applied, Batch, Store, StoreError};
 
 /// Bytes of changes that are written to the store at once while it is brought level.
@@ -138,7 +138,11 @@ impl StateHome {
             let kind = crate::store::StoreErrorKind::Corrupt;
             StoreError::new(kind, format!("the task record of partition {partition} cannot be read: {damage}"))
         };
-        Ok(found.transpose().map_err(damaged)?)
+        let mut record = found.transpose().map_err(damaged)?;
+        if fault::planted(Bug::WatermarkBack) {
+            record.iter_mut().for_each(|record| record.watermarks.clear());
+        }
+        Ok(record)
     }
 
     /// Whether the group's committed offsets are those of the record: both were written in one transaction, so anything else

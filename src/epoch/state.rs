@@ -109,9 +109,7 @@ impl StateParts {
             held.epoch = epoch_number;
             held.written_ms = now_ms;
             let of_group = epoch.announced.iter().filter(|(task, _)| self.grouping.of_task(**task) == group);
-            if !fault::planted(Bug::WatermarkBack) {
-                held.watermarks.extend(of_group.map(|(task, watermark)| (*task, *watermark)));
-            }
+            held.watermarks.extend(of_group.map(|(task, watermark)| (*task, *watermark)));
             held.write(&mut writer);
             records.put(group, record::KEY, writer.bytes());
         }

@@ -60,9 +60,12 @@ pub enum Act {
     },
     /// Nothing follows before all that was written is committed downstream.
     Quiet,
-    /// Nothing follows before every partition is committed as idle. Events written right after, the sleepers, are newer than
-    /// their partition's own clock allows and older than the watermark that its idleness let pass: they are late.
-    Asleep,
+    /// Nothing follows before every partition is committed as idle, and with it a watermark that its idleness let pass. Events
+    /// written right after, the sleepers, are newer than their partition's own clock asks for and older than that: late.
+    Asleep {
+        /// The watermark.
+        watermark_ms: i64,
+    },
 }
 
 /// An act and when it comes, in milliseconds since the begin.
@@ -131,19 +134,12 @@ fn push_ticks(setup: &Setup, inputs: &mut Vec<Input>, ids: &mut u32, now: i64) {
 /// Events that are late only because their partition was idle.
 fn push_sleepers(setup: &Setup, random: &mut Random, inputs: &mut Vec<Input>, ids: &mut u32, ticked_ms: i64) {
     let mut push = |act| inputs.push(Input { at_ms: ticked_ms, act });
-    push(Act::Asleep);
-    // The watermark of idle partitions commits with the next thing that does: what may have been under way when the last of
-    // them fell asleep, and one more.
-    for _ in 0..2 {
-        let place = random.pick(&setup.places());
-        push(Act::Write { place, producer: None, payload: Payload::Tombstone });
-        push(Act::Quiet);
-    }
-    push(Act::Asleep);
+    let own_ms = BEGIN_MS + ticked_ms - setup.out_of_orderness_ms;
+    push(Act::Asleep { watermark_ms: own_ms + 600 });
     for _ in 0..random.between(1, 3) {
         let key = Some(random.below(KEYS));
         let place = place_of(setup, random, key);
-        let time_ms = BEGIN_MS + ticked_ms - setup.out_of_orderness_ms + random.between(1, 500);
+        let time_ms = own_ms + random.between(1, 500);
         let payload = event(ids, time_ms, random.pick(&['a', 'b', 'c', 'd']), key, random.below(10));
         push(Act::Write { place, producer: None, payload });
     }
@@ -156,7 +152,7 @@ pub fn sleepers(inputs: &[Input]) -> HashSet<u32> {
     let mut asleep = false;
     for input in inputs {
         match &input.act {
-            Act::Asleep => asleep = true,
+            Act::Asleep { .. } => asleep = true,
             Act::Write { payload: Payload::Event { id, .. }, .. } if asleep => drop(found.insert(*id)),
             Act::Write { .. } => {}
             _ => asleep = false,
@@ -326,7 +322,7 @@ impl Act {
     /// Whether a scenario without it means something else: silences, and the ticks that let all clocks follow.
     pub fn is_needed(&self) -> bool {
         match self {
-            Act::Quiet | Act::Asleep => true,
+            Act::Quiet | Act::Asleep { .. } => true,
             Act::Write { payload: Payload::Event { kind, key, .. }, .. } => *kind == 'z' && key.is_none(),
             _ => false,
         }

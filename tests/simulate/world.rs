@@ -29,7 +29,7 @@ use crate::setup::{APPLICATION, CHANGELOG, changelog_partitions, spec};
 use crate::writer::Writer;
 
 /// Steps without which the world must have come to its end: a pipeline that stands still is a failure (INV-LIVE).
-const STEPS_MAX: u64 = 400_000;
+const STEPS_MAX: u64 = 150_000;
 
 /// Starts in a row that may fail.
 const FAILURES_MAX: u32 = 50;
@@ -84,6 +84,8 @@ pub struct World {
     writer: RefCell<Writer>,
     written: Cell<usize>,
     random: RefCell<Random>,
+    /// Waits for partitions to fall asleep.
+    lulls: Cell<u64>,
     actors: RefCell<(Vec<(u64, Actor)>, u64)>,
     pending: RefCell<Vec<Fault>>,
     due: RefCell<Vec<(u64, Fault)>>,
@@ -140,6 +142,7 @@ impl World {
             writer: RefCell::new(Writer::new(&broker).expect("the broker takes producers")),
             written: Cell::new(0),
             random: RefCell::new(Random::new(scenario.seed, 2)),
+            lulls: Cell::new(0),
             actors: RefCell::default(),
             pending: RefCell::new(scenario.faults.clone()),
             due: RefCell::default(),
@@ -339,8 +342,10 @@ impl World {
         if input.act == Act::Quiet && !self.is_level() {
             return;
         }
-        if input.act == Act::Asleep && !self.is_asleep() {
-            return self.clock.advance(Duration::from_millis(100));
+        if let Act::Asleep { watermark_ms } = input.act
+            && !self.is_asleep(watermark_ms)
+        {
+            return self.lull();
         }
         let ahead = input.at_ms - self.now_ms();
         if ahead > 0 {

@@ -42,7 +42,7 @@ impl Writer {
     /// Does one act.
     pub fn act(&mut self, act: &Act) -> Result<(), BrokerError> {
         match act {
-            Act::Quiet | Act::Asleep => {}
+            Act::Quiet | Act::Asleep { .. } => {}
             Act::Begin(producer) => {
                 if !std::mem::replace(&mut self.open[*producer], true) {
                     self.producers[*producer].begin()?;

@@ -1,12 +1,24 @@
 //! What the scheduler looks at between steps: how far everything is, and the invariants that must hold at any moment.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use throughline::epoch::TaskRecord;
+use throughline::event::Timestamp;
 use throughline::store::Store;
 
 use super::{Snapshot, World};
-use crate::input::Place;
+use crate::check::task_records;
+use crate::input::{Act, Payload, Place};
 use crate::instance::Instance;
 use crate::scenario::TOPICS;
 use crate::setup::{APPLICATION, CHANGELOG, OUTPUTS, changelog_partitions};
+
+/// Lulls after which all must be asleep: minutes of the world's time.
+const LULLS_MAX: u64 = 3_000;
+
+/// Every so many lulls the watermark gets something to commit with.
+const LULLS_OF_A_NUDGE: u64 = 20;
 
 impl World {
     /// Where everything stands, for a message.
@@ -87,10 +99,37 @@ impl World {
         self.places.iter().all(level)
     }
 
-    /// Whether every partition is committed as idle.
-    pub(super) fn is_asleep(&self) -> bool {
-        let records = crate::check::task_records(&self.broker).unwrap_or_default();
-        let idle = records.values().flat_map(|record| record.partitions.values()).filter(|at| at.clock.idle).count();
-        idle == self.places.len()
+    /// Whether every partition is committed as idle, and every task's watermark has reached this.
+    pub(super) fn is_asleep(&self, watermark_ms: i64) -> bool {
+        let records = task_records(&self.broker).unwrap_or_default();
+        let reached = |at: &Timestamp| at.as_millis() >= watermark_ms;
+        idle(&records) == self.places.len()
+            && records.values().all(|record| record.watermarks.values().all(reached) && !record.watermarks.is_empty())
     }
+
+    /// Time passes until all have fallen asleep. Their watermark commits only with something else: then a tombstone, which has
+    /// no time and wakes nobody.
+    pub(super) fn lull(&self) {
+        self.clock.advance(Duration::from_millis(100));
+        self.lulls.set(self.lulls.get() + 1);
+        if self.lulls.get() > LULLS_MAX {
+            self.fail(format!("INV-LIVE: idle partitions let no watermark pass: {}", self.standing()));
+        }
+        if self.lulls.get() % LULLS_OF_A_NUDGE == 0
+            && idle(&task_records(&self.broker).unwrap_or_default()) == self.places.len()
+            && self.is_level()
+        {
+            for place in self.places.iter().copied() {
+                let tombstone = Act::Write { place, producer: None, payload: Payload::Tombstone };
+                if let Err(error) = self.writer.borrow_mut().act(&tombstone) {
+                    self.fail(format!("the producers failed: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// Partitions that are recorded as idle.
+fn idle(records: &BTreeMap<i32, TaskRecord>) -> usize {
+    records.values().flat_map(|record| record.partitions.values()).filter(|at| at.clock.idle).count()
 }
