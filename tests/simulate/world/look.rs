@@ -115,7 +115,7 @@ impl World {
         if self.lulls.get() > LULLS_MAX {
             self.fail(format!("INV-LIVE: idle partitions let no watermark pass: {}", self.standing()));
         }
-        if self.lulls.get() % LULLS_OF_A_NUDGE == 0
+        if self.lulls.get().is_multiple_of(LULLS_OF_A_NUDGE)
             && idle(&task_records(&self.broker).unwrap_or_default()) == self.places.len()
             && self.is_level()
         {
