@@ -15,8 +15,8 @@ use crate::setup::{APPLICATION, OUTPUTS};
 use crate::world::World;
 use crate::{check, oracle};
 
-/// Longer than a member that is gone keeps its partitions.
-const SESSION: Duration = Duration::from_secs(11);
+/// Longer than a member that is gone keeps its partitions, and its transaction stays open.
+const TIMEOUTS: Duration = Duration::from_secs(11);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn play(scenario: &Scenario, bug: Option<Bug>) -> Result<Outcome, String> {
     world.heal()?;
     stop_all(&world, &mut random);
     world.run_until(|world| world.instances.iter().all(|instance| instance.life.get() == Life::Down(u64::MAX)))?;
-    world.clock.advance(SESSION);
+    pass_timeouts(&world);
     let last = &world.instances[0];
     if !scenario.one_shot && random.one_in(10) {
         // And again after a short life, in which many a partition brings nothing.
@@ -54,7 +54,7 @@ pub fn play(scenario: &Scenario, bug: Option<Bug>) -> Result<Outcome, String> {
         world.run_until(|world| world.steps.get() >= upto)?;
         last.die(u64::MAX);
         world.run_until(|world| world.instances[0].life.get() == Life::Down(u64::MAX))?;
-        world.clock.advance(SESSION);
+        pass_timeouts(&world);
         world.expire_offsets();
     }
     last.spec.borrow_mut().until_end = true;
@@ -72,6 +72,12 @@ pub fn play(scenario: &Scenario, bug: Option<Bug>) -> Result<Outcome, String> {
     let mut shown = expected.shown();
     shown.append(&mut world.happened.borrow_mut());
     Ok(Outcome { digest: digest(&world), steps: world.steps.get(), shown })
+}
+
+/// So much time passes that nothing is left of those who are gone.
+fn pass_timeouts(world: &World) {
+    world.clock.advance(TIMEOUTS);
+    world.instances.iter().for_each(|instance| world.broker.expire_transaction(APPLICATION, &instance.name));
 }
 
 /// Every process ends: by a clean stop, or by dying. What was on its way down does not come back.
