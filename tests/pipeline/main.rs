@@ -5,10 +5,14 @@ mod support;
 
 /// One partition served slowly, and a backlog that must not fill memory.
 mod alignment;
+/// The broker away for longer than every timeout, under load.
+mod attack_outage;
 /// kill -9 at every point of the protocol where a crash may hit.
 mod attack_points;
 /// kill -9 at random moments: with the same directory, none, an old one, and a compacted changelog.
 mod attack_random;
+/// `at_least_once` under kill -9: repeats with the same id, and nothing else.
+mod attack_repeats;
 /// SIGSTOP until another has taken over, then SIGCONT; instances that die while partitions move.
 mod attack_taken_over;
 /// Real CloudTrail records: Kafka against `backtest` against a computation written here; duplicates.
@@ -27,6 +31,10 @@ mod oracle;
 mod oracle_load;
 /// Poison: every kind of bad record becomes a dead letter, and the partition goes on.
 mod poison;
+/// Starts on damaged, foreign, missing and altered state.
+mod recovery;
+/// Rules that change over a restart.
+mod recovery_rules;
 /// Absence and idle partitions: the watermark without traffic.
 mod silence;
 /// `--until-end` on every kind of end.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -304,6 +304,23 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().create().expect("a consumer");
         let found = consumer.fetch_group_list(Some(group), TIMEOUT).expect("group list");
         found.groups().iter().map(|group| group.members().len()).sum()
+    }
+
+    /// Commits an offset for a group without members, as an administrator does who resets it.
+    pub fn reset_offset(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        consumer.commit(&offsets, CommitMode::Sync).expect("commit");
+    }
+
+    /// Deletes a group without members, with its offsets.
+    pub fn delete_group(&self, group: &str) {
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let results = block_on(self.admin().delete_groups(&[group], &options)).expect("delete group");
+        for result in results {
+            result.unwrap_or_else(|(group, error)| panic!("delete group {group}: {error}"));
+        }
     }
 
     /// Committed offsets of a group, with their metadata; partitions without one are left out.
