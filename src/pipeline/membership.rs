@@ -57,6 +57,8 @@ pub(super) struct Desk {
     reading: Vec<(TopicPartition, usize, Arc<PartitionClock>)>,
     /// Where partitions start whose committed offset has expired.
     fallbacks: BTreeMap<TopicPartition, i64>,
+    /// Why it could not be found out where one starts: nothing may be read then.
+    unfound: Option<BrokerError>,
     /// Clocks of partitions that went and may come back to this incarnation.
     parted: BTreeMap<TopicPartition, PartitionClockState>,
 }
@@ -132,6 +134,9 @@ impl Membership {
             let stands =
                 |at: Instant| !desk.reading.is_empty() || now.saturating_duration_since(at) > EMPTY_ASSIGNMENT_STANDS;
             let settled = desk.assigned_at.is_some_and(stands);
+            if let Some(error) = desk.unfound.take() {
+                return Err(error);
+            }
             (std::mem::take(&mut desk.fresh), settled)
         };
         if fresh.is_empty() {
@@ -361,9 +366,16 @@ impl GroupEvents for Membership {
     }
 
     fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {
-        let start = self.recovery.as_ref()?.offset(partition)?;
-        self.desk().fallbacks.insert(partition.clone(), start);
-        Some(start)
+        match self.recovery.as_ref()?.offset(partition) {
+            Ok(start) => {
+                self.desk().fallbacks.extend(start.map(|start| (partition.clone(), start)));
+                start
+            }
+            Err(error) => {
+                self.desk().unfound = Some(error);
+                None
+            }
+        }
     }
 
     fn lost(&mut self, partitions: &[TopicPartition]) {

@@ -132,20 +132,13 @@ impl Recovery {
     }
 
     /// Where to start a partition whose committed offset has expired.
-    pub fn offset(&self, partition: &TopicPartition) -> Option<i64> {
+    pub fn offset(&self, partition: &TopicPartition) -> Result<Option<i64>, BrokerError> {
         let next = |record: &TaskRecord| record.partitions.get(partition).map(|record| record.next);
         if self.locality == Locality::Instance {
-            return self.instance().and_then(next);
+            return Ok(self.instance().and_then(next));
         }
         let number = partition.partition as u16;
-        let level = self.home.catch_up(&*self.broker, &[number], &*self.clock);
-        match level.and_then(|_| self.home.record(number)) {
-            Ok(record) => record.as_ref().and_then(next),
-            Err(error) => {
-                // Asked again, and told, when the partition is handed out.
-                tracing::warn!(%error, partition = number, "the state of a partition cannot be found yet");
-                None
-            }
-        }
+        self.home.catch_up(&*self.broker, &[number], &*self.clock)?;
+        Ok(self.home.record(number)?.as_ref().and_then(next))
     }
 }

@@ -1,10 +1,10 @@
 //! INV-OWNER: an instance that stood still until another had taken over commits nothing when it wakes; one that dies while
 //! partitions move takes nothing with it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attack_points::{start_to_die, was_killed};
-use crate::harness::{App, Service};
+use crate::harness::{App, Random, Service};
 use crate::oracle::finish_and_compare;
 use crate::oracle_load::{Load, app};
 use crate::support::{kafka, wait_until};
@@ -126,5 +126,35 @@ fn killed_while_partitions_move_nothing_goes_with_it() {
     work_on(&app, &mut load, &mut [&mut one, &mut two]);
     one.kill();
     two.kill();
+    finish_alone(&app);
+}
+
+#[test]
+fn of_two_that_are_killed_in_turn_each_goes_on_where_the_other_was() {
+    let (app, mut load) = app_of(BY_PARTITION, 5);
+    let mut random = Random(5);
+    let mut running: [Option<Service>; 2] = [None, None];
+    for life in 0..16 {
+        // Either may have been dead for long, so that its directory is behind for what the other has done meanwhile.
+        let (at, name) = if random.below(2) == 0 { (0, "one") } else { (1, "two") };
+        match running[at].take() {
+            Some(mut service) => {
+                assert!(service.is_running(), "{}", service.log());
+                service.kill();
+            }
+            None => running[at] = Some(app.start(name, &[])),
+        }
+        if life % 4 == 3 {
+            let mut up = running.iter_mut().flatten().collect::<Vec<_>>();
+            if !up.is_empty() {
+                work_on(&app, &mut load, &mut up);
+            }
+        }
+        let until = Instant::now() + Duration::from_millis(random.next() % 2_500);
+        while Instant::now() < until {
+            load.trickle();
+        }
+    }
+    running.into_iter().flatten().for_each(Service::kill);
     finish_alone(&app);
 }

@@ -117,7 +117,6 @@ fn a_damaged_directory_is_rebuilt_from_the_changelog() {
         live(&app, &mut load);
         damage(&app);
         let log = live(&app, &mut load);
-        eprintln!("{what}:\n{log}");
         assert!(log.contains(said), "{what}:\n{log}");
     }
     finish_and_compare(&app, "");
