@@ -83,6 +83,8 @@ pub enum Verb {
     Generate(super::generate::GenerateArgs),
     /// See it work: the whole pipeline in this terminal, no Kafka, no configuration
     Demo(super::demo::DemoArgs),
+    /// Load on the whole pipeline: throughput, latency, CPU, memory, and whether the outputs were right
+    Bench(super::bench::BenchArgs),
     /// List and show rules
     Rules(rules::RulesArgs),
     /// Show the configuration in force, or its schema

@@ -6,6 +6,7 @@
 
 mod args;
 mod backtest;
+mod bench;
 mod completions;
 mod config;
 mod demo;
@@ -78,6 +79,7 @@ impl Cli {
             Verb::Search(args) => search::execute(args, out),
             Verb::Backtest(args) => backtest::execute(args, out),
             Verb::Generate(args) => generate::execute(&self.global, args, out),
+            Verb::Bench(args) => bench::execute(&self.global, args, out),
             Verb::Demo(args) => demo::execute(args, out),
             Verb::Validate(args) => validate::execute(&self.global, args, out),
             Verb::Rules(args) => rules::execute(&self.global, args, out),

@@ -34,6 +34,17 @@ pub fn run(settings: &Settings, plan: Plan, until_end: bool, control: &Control) 
     Ok(progress)
 }
 
+/// The same, saying nothing.
+pub fn run_quietly(
+    settings: &Settings,
+    plan: Plan,
+    until_end: bool,
+    control: &Control,
+) -> Result<Progress, PipelineError> {
+    let mut spec = spec(settings, plan, until_end)?;
+    keep_state(settings, &mut spec, control)
+}
+
 /// Runs the pipeline on the state on disk. State that turns out to be damaged is set aside at the next open and rebuilt from
 /// the changelog; if that cannot be read either, nothing here can help.
 fn keep_state(settings: &Settings, spec: &mut Spec, control: &Control) -> Result<Progress, PipelineError> {

@@ -19,6 +19,7 @@ mod kubernetes;
 mod line;
 mod payments;
 mod random;
+mod rule_set;
 mod run;
 mod script;
 mod security;
@@ -31,6 +32,7 @@ use line::{Line, Stamp};
 use random::{Random, nth};
 use script::{Agenda, Gaps, Incident, Planted, Script};
 
+pub use rule_set::rule_set;
 pub use run::{Record, Summary, run, run_into};
 
 /// Which world the events come from.

@@ -2,7 +2,7 @@
 //!
 //! What it owns: the settings that our promises rest on ([`settings`]), one consumer per membership with a queue of its own
 //! for each partition ([`group`], [`rebalance`], [`lease`], [`handle`]), the producers ([`producer`]), the questions asked at
-//! the start ([`lookup`], [`offsets`]), the changelog topic ([`changelog`]) and the way back from it ([`restore`]), and the
+//! the start ([`lookup`], [`offsets`]), topics made and read bare ([`topics`]), the changelog topic ([`changelog`]) and the way back from it ([`restore`]), and the
 //! one classification of librdkafka's errors ([`classify`]). Calls that the safe wrapper does not have are in [`native`] and
 //! [`native_ask`], which alone are `unsafe`.
 //!
@@ -33,6 +33,7 @@ mod producer;
 mod rebalance;
 mod restore;
 mod settings;
+mod topics;
 
 use std::time::Duration;
 

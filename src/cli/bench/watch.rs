@@ -1,0 +1,102 @@
+//! The other end: a read_committed reader of the output topic, which notes what came and when.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Deserialize;
+
+use crate::broker::kafka::KafkaBroker;
+use crate::broker::{BrokerError, Flow};
+use crate::event::{Span, Timestamp, parse_time_text};
+use crate::generate::Expected;
+
+/// A correlation as its reader sees it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Rule and ids of the events, `-` for a missing one.
+    pub name: String,
+    /// When what decided it was due to be sent.
+    pub decided: Timestamp,
+    /// When it was here.
+    pub at: Timestamp,
+}
+
+impl Seen {
+    /// From the intended time of what decided it to its arrival here.
+    pub fn latency(&self) -> Span {
+        self.at - self.decided
+    }
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Window {
+    end: String,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Correlation {
+    rule: Rule,
+    window: Window,
+    events: Vec<Option<Event>>,
+}
+
+/// What an incident is called here.
+pub fn name_of(expected: &Expected) -> String {
+    let ids: Vec<&str> = expected.events.iter().map(|id| id.as_deref().unwrap_or("-")).collect();
+    format!("{} {}", expected.rule, ids.join(" "))
+}
+
+/// Reads the committed records of a topic with one partition until `stop` is set and nothing more comes.
+pub fn follow(broker: &KafkaBroker, topic: &str, stop: &Arc<AtomicBool>) -> Result<Vec<Seen>, BrokerError> {
+    let mut seen = Vec::new();
+    let mut quiet = 0;
+    broker.read_bare(topic, 1, true, &mut |record| {
+        match record {
+            Some((_, record)) => {
+                quiet = 0;
+                seen.extend(read(record.value.unwrap_or_default()));
+            }
+            None => quiet += 1,
+        }
+        // Some rounds without anything: what was committed before `stop` has come by then.
+        if stop.load(Ordering::Acquire) && quiet > 25 { Flow::Stop } else { Flow::Continue }
+    })?;
+    Ok(seen)
+}
+
+fn read(value: &[u8]) -> Option<Seen> {
+    let at = Timestamp::now();
+    let correlation: Correlation = serde_json::from_slice(value).ok()?;
+    let ids: Vec<&str> = correlation
+        .events
+        .iter()
+        .map(|event| event.as_ref().and_then(|event| event.id.as_deref()).unwrap_or("-"))
+        .collect();
+    let name = format!("{} {}", correlation.rule.id, ids.join(" "));
+    Some(Seen { name, decided: parse_time_text(&correlation.window.end).ok()?, at })
+}
+
+/// Expected and not seen, seen and not expected (or more often than once).
+pub fn differences(expected: &[Expected], seen: &[Seen]) -> (u64, u64) {
+    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
+    for incident in expected {
+        *balance.entry(name_of(incident)).or_default() += 1;
+    }
+    for correlation in seen {
+        *balance.entry(correlation.name.clone()).or_default() -= 1;
+    }
+    let missing = balance.values().filter(|n| **n > 0).sum::<i64>();
+    let unexpected = balance.values().filter(|n| **n < 0).sum::<i64>();
+    (missing.unsigned_abs(), unexpected.unsigned_abs())
+}
