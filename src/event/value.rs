@@ -272,7 +272,8 @@ impl FieldSet {
 
     /// Heap bytes held.
     pub fn heap_bytes(&self) -> usize {
-        std::mem::size_of_val(&*self.entries) + std::mem::size_of_val(&*self.elements) + self.text.len()
+        let FieldSet { entries, elements, text } = self;
+        [size_of_val(&**entries), size_of_val(&**elements), text.len()].into_iter().map(super::allotted).sum()
     }
 }
 

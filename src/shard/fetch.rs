@@ -17,11 +17,7 @@ pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, S
             Ok(None)
         }
         Request::Remove(from, to) => store.scratch_delete(&from, &to).map(|()| None),
-        Request::Keys(life, stems) => {
-            let parts = stems.into_iter().map(|stem| Ok((parts_of(store, &stem)?, stem)));
-            let keys = parts.map(|read| read.map(|(parts, stem)| (stem, parts))).collect::<Result<_, StoreError>>()?;
-            Ok(Some(Reply::Keys(life, keys)))
-        }
+        Request::Keys(life, stems) => Ok(Some(Reply::Keys(life, parts_of(store, stems)?))),
         Request::Due { life, from, to, end } => {
             let (mut due, mut next) = (Vec::new(), None);
             store.scratch_scan(&from, &end, &mut |key, _| {
@@ -41,15 +37,20 @@ pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, S
     }
 }
 
-fn parts_of(store: &dyn Store, stem: &Stem) -> Result<Vec<Entry>, StoreError> {
-    let mut parts = Vec::new();
-    for (from, to) in ranges(stem) {
-        store.scan(stem.partition, &from, &to, &mut |key, value| {
+/// All parts of each key, in key order.
+fn parts_of(store: &dyn Store, stems: Vec<Stem>) -> Result<Vec<(Stem, Vec<Entry>)>, StoreError> {
+    let of_stem = |stem: &Stem| ranges(stem).map(|(from, to)| (stem.partition, from, to));
+    let all: Vec<_> = stems.iter().flat_map(of_stem).collect();
+    let each = all.len() / stems.len().max(1);
+    let mut keys: Vec<(Stem, Vec<Entry>)> = stems.into_iter().map(|stem| (stem, Vec::new())).collect();
+    store.scan_keys(&all, &mut |range, key, value| {
+        if let Some((_, parts)) = keys.get_mut(range / each) {
             parts.push((key.to_vec(), value.to_vec()));
-            ControlFlow::Continue(())
-        })?;
-    }
-    Ok(parts)
+        }
+    })?;
+    // Kinds lie in different families, which are read one after the other.
+    keys.iter_mut().for_each(|(_, parts)| parts.sort_unstable());
+    Ok(keys)
 }
 
 /// An answer on its way to a shard.

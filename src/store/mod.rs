@@ -44,6 +44,12 @@ pub use std::ops::ControlFlow;
 /// Takes what a scan finds: key and value.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// A partition, and part keys from .. to within one key.
+pub type KeyRange = (u16, Vec<u8>, Vec<u8>);
+
+/// Takes what is found of many keys: the range's index, key and value.
+pub type KeyVisit<'a> = dyn FnMut(usize, &[u8], &[u8]) + 'a;
+
 /// State on disk (or, for simulations, in memory). Shared by the committer, which writes, and shards, which read.
 ///
 /// An error of kind [`StoreErrorKind::Corrupt`] means that nothing more is to be believed: the store is dropped and opened
@@ -61,6 +67,18 @@ pub trait Store: Send + Sync {
     /// batch that is written meanwhile is not seen. Within one key (nine equal bytes) it costs one seek, and usually
     /// nothing at all if the key is absent. `visit` should be quick: while it runs, what it reads cannot be freed.
     fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
+
+    /// Gives the parts of many keys: of each range (partition, from, to), all within one key (nine equal bytes), in key order,
+    /// with the range's index. Ranges come in any order. Much cheaper than a scan for each.
+    fn scan_keys(&self, ranges: &[KeyRange], visit: &mut KeyVisit<'_>) -> Result<(), StoreError> {
+        for (at, (partition, from, to)) in ranges.iter().enumerate() {
+            self.scan(*partition, from, to, &mut |key, value| {
+                visit(at, key, value);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    }
 
     /// Removes everything of a partition: its parts and its position, together or not at all.
     fn clear(&self, partition: u16) -> Result<(), StoreError>;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::event::{Evidence, StepId};
+use crate::event::{Blank, Evidence, StepId, allotted, evidence_bytes};
 
 #[derive(Debug)]
 struct Entry {
@@ -27,6 +27,13 @@ pub struct Timeline {
     entries: VecDeque<Entry>,
     /// What of it was cut into segments; a timeline that is never stored has none.
     segments: VecDeque<Segment>,
+    /// Of the events that are held.
+    evidence_bytes: usize,
+}
+
+impl Blank for Timeline {
+    const BLANK: &'static Self =
+        &Timeline { base: 0, entries: VecDeque::new(), segments: VecDeque::new(), evidence_bytes: 0 };
 }
 
 /// A run of positions that is stored as one part, named by its first.
@@ -56,6 +63,7 @@ pub enum Cut<'a> {
 impl Timeline {
     /// Appends an event with the steps it satisfies, held once: by the caller, who releases it when all rules have looked.
     pub fn append(&mut self, event: Arc<Evidence>, steps: SmallVec<[StepId; 4]>) -> u64 {
+        self.evidence_bytes += evidence_bytes(&event);
         self.entries.push_back(Entry { event: Some(event), steps, holders: 1 });
         self.base + self.entries.len() as u64 - 1
     }
@@ -75,7 +83,8 @@ impl Timeline {
         if entry.holders > 0 {
             return;
         }
-        entry.event = None;
+        let bytes = entry.event.take().map_or(0, |event| evidence_bytes(&event));
+        self.evidence_bytes -= bytes;
         while self.entries.front().is_some_and(|entry| entry.holders == 0) {
             self.entries.pop_front();
             self.base += 1;
@@ -92,7 +101,7 @@ impl Timeline {
 
     /// Says what changed since the last call, segment by segment: those that are gone, and those that are new or longer.
     pub fn cut(&mut self, mut tell: impl FnMut(Cut<'_>)) {
-        let Timeline { base, entries, segments } = self;
+        let Timeline { base, entries, segments, .. } = self;
         let end = *base + entries.len() as u64;
         while let Some(segment) = segments.front().filter(|segment| segment.end <= *base).copied() {
             segments.pop_front();
@@ -143,6 +152,7 @@ impl Timeline {
             return;
         }
         self.entries.extend((0..gap).map(|_| Entry { event: None, steps: SmallVec::new(), holders: 0 }));
+        self.evidence_bytes += evidence_bytes(&event);
         self.entries.push_back(Entry { event: Some(event), steps, holders: 1 });
     }
 
@@ -186,6 +196,13 @@ impl Timeline {
         let at = usize::try_from(position.checked_sub(self.base)?).ok()?;
         let entry = self.entries.get(at)?;
         Some((entry.event.as_ref()?, &entry.steps))
+    }
+
+    /// Bytes on the heap, those of events that others share included.
+    pub fn heap_bytes(&self) -> usize {
+        allotted(self.entries.capacity() * size_of::<Entry>())
+            + allotted(self.segments.capacity() * size_of::<Segment>())
+            + self.evidence_bytes
     }
 
     /// Number of places, also of events that nobody holds any more but that lie between held ones.

@@ -130,6 +130,12 @@ impl<T> Wheel<T> {
         self.len = self.current.len() + self.buckets.values().map(Vec::len).sum::<usize>();
     }
 
+    /// Bytes on the heap, by what is in it.
+    pub fn heap_bytes(&self) -> usize {
+        // Lists grow by doubling: they are three quarters full on average.
+        self.len * size_of::<Entry<T>>() * 4 / 3
+    }
+
     /// Number of deadlines, cancelled ones included.
     pub fn len(&self) -> usize {
         self.len

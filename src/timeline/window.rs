@@ -22,6 +22,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        crate::event::allotted(self.places.capacity() * size_of::<Place>())
+    }
+
     /// Takes the event at `position` in, in its place in the total order. Whether that is the end: false only for a late event.
     pub fn admit(&mut self, timeline: &mut Timeline, position: u64) -> bool {
         let Some((event, _)) = timeline.get(position) else { return true };

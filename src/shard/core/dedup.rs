@@ -104,6 +104,14 @@ struct Stored {
     next_number: u64,
 }
 
+impl Stored {
+    /// Approximate bytes held.
+    fn bytes(&self) -> usize {
+        let names: usize = self.segments.values().map(Vec::capacity).sum();
+        self.fresh.capacity() * size_of::<(i64, Id)>() + names * size_of::<SegmentName>()
+    }
+}
+
 /// Names a segment beside its bucket: who wrote it, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SegmentName {
@@ -261,6 +269,7 @@ impl Dedup {
         // The table has 8/7 of the slots that it calls its capacity; the lists of buckets grow by doubling.
         self.ids.capacity() * 8 / 7 * (std::mem::size_of::<(Id, i64)>() + 1)
             + self.buckets.values().map(|ids| ids.capacity() * std::mem::size_of::<Id>()).sum::<usize>()
+            + self.stored.as_ref().map_or(0, Stored::bytes)
     }
 }
 

@@ -5,7 +5,7 @@
 use ahash::AHashMap;
 
 use super::state::KeyState;
-use crate::event::{DimensionId, Key};
+use crate::event::{DimensionId, Key, allotted};
 
 const NONE: u32 = u32::MAX;
 
@@ -36,6 +36,8 @@ pub(super) struct Held {
     pub(super) touched: bool,
     /// The epoch with which it was stored last.
     pub(super) stored_in: u32,
+    /// Bytes on the heap when it was weighed last.
+    bytes: u32,
 }
 
 /// All keys with state of one task.
@@ -47,11 +49,16 @@ pub(super) struct Keys {
     free: u32,
     len: usize,
     generations: u32,
+    /// Sum of what the keys weigh.
+    bytes: usize,
 }
+
+/// What a key weighs until it is weighed: its bytes, a rule's state and an event.
+const BYTES_AT_FIRST: u32 = 320;
 
 impl Keys {
     pub(super) fn new() -> Keys {
-        Keys { by_hash: AHashMap::new(), slots: Vec::new(), free: NONE, len: 0, generations: 0 }
+        Keys { by_hash: AHashMap::new(), slots: Vec::new(), free: NONE, len: 0, generations: 0, bytes: 0 }
     }
 
     /// The id of a key, if it has state.
@@ -92,7 +99,9 @@ impl Keys {
         slot.next = next;
         self.generations = self.generations.wrapping_add(1);
         slot.generation = self.generations;
-        slot.held = Some(Held { dimension, key, state, noted: false, touched: true, stored_in: 0 });
+        slot.held =
+            Some(Held { dimension, key, state, noted: false, touched: true, stored_in: 0, bytes: BYTES_AT_FIRST });
+        self.bytes += BYTES_AT_FIRST as usize;
         self.len += 1;
         KeyId { slot: at, generation: slot.generation }
     }
@@ -104,6 +113,7 @@ impl Keys {
         let after = std::mem::replace(&mut slot.next, self.free);
         self.free = id.slot;
         self.len -= 1;
+        self.bytes -= held.bytes as usize;
         self.unlink(held.key.hash(), id.slot, after);
         if self.len == 0 && self.slots.len() > KEPT_SLOTS {
             *self = Keys { generations: self.generations, ..Keys::new() };
@@ -144,6 +154,23 @@ impl Keys {
             }
             at = link.next;
         }
+    }
+
+    /// Measures what a key holds now.
+    pub(super) fn weigh(&mut self, id: KeyId) {
+        let Some(held) = self.get_mut(id) else { return };
+        let bytes = allotted(held.key.bytes().len()) + held.state.heap_bytes();
+        let before = std::mem::replace(&mut held.bytes, u32::try_from(bytes).unwrap_or(u32::MAX));
+        let now = held.bytes;
+        self.bytes = self.bytes - before as usize + now as usize;
+    }
+
+    /// Bytes held: each key as it was weighed last, and the tables.
+    pub(super) fn heap_bytes(&self) -> usize {
+        // A table has a byte more for each slot, and at most seven of eight are filled.
+        self.bytes
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.by_hash.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1)
     }
 
     /// Number of keys with state.

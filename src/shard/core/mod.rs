@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
     Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
-    Span, Stage, Task, Timestamp, TopicId, TopicTable,
+    Span, Stage, Task, Timestamp, TopicId, TopicTable, evidence_bytes,
 };
 use crate::rules::plan::Plan;
 use crate::store::codec::Damaged;
@@ -349,19 +349,16 @@ impl Core {
             stats.dedup_ids += task.dedup.len();
             stats.suppressed += task.suppressed.len();
             stats.deadlines += task.deadlines();
-            stats.bytes += task.dedup.bytes();
+            stats.bytes += task.dedup.bytes() + task.heap_bytes();
             if let Some(tier) = &task.tier {
                 stats.bytes += tier.evicted.bytes() + tier.runs.bytes();
+                stats.waiting += tier.evicted.owed() + tier.runs.owed();
                 stats.evicted += tier.evicted.len();
                 stats.spilled_ids += tier.runs.spilled();
             }
         }
-        stats.bytes += stats.keys * KEY_BYTES
-            + stats.waiting * (std::mem::size_of::<Signal>() + ORDER_BYTES + event_bytes)
-            + stats.pending * (PENDING_BYTES + event_bytes)
-            + stats.events * (EVENT_BYTES + event_bytes)
-            + stats.suppressed * SUPPRESSED_BYTES
-            + stats.deadlines * DEADLINE_BYTES;
+        stats.bytes +=
+            stats.waiting * (size_of::<Signal>() + ORDER_BYTES + event_bytes) + stats.suppressed * SUPPRESSED_BYTES;
         stats
     }
 }
@@ -373,22 +370,10 @@ const EVICTION_LOOKS: usize = 1 << 18;
 /// Keys let go between two looks at how much is held.
 const EVICTION_STEP: usize = 1 << 12;
 
-/// A key's slot, its bytes, its place in the map and one rule's empty state.
-const KEY_BYTES: usize = 320;
 /// A place in the order heap.
 const ORDER_BYTES: usize = 40;
-/// A match in one state; its events are shared.
-const PENDING_BYTES: usize = 88;
-/// A timeline entry and one window's place for it.
-const EVENT_BYTES: usize = 56;
 /// An entry of the suppression map and its deadline.
 const SUPPRESSED_BYTES: usize = 112;
-/// An entry of the timing wheel.
-const DEADLINE_BYTES: usize = 32;
-
-fn evidence_bytes(event: &Evidence) -> usize {
-    std::mem::size_of::<Evidence>() + 16 + event.fields.heap_bytes() + event.id.as_ref().map_or(0, |id| id.len())
-}
 
 /// The state of a task, begun in the epoch after `epoch` if there is none.
 fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>, epoch: u32) -> &mut TaskState {

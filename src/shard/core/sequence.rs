@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::event::{Evidence, Origin, Span, StepId, Timestamp};
+use crate::event::{Blank, Evidence, Origin, Seldom, Span, StepId, Timestamp, allotted, evidence_bytes};
 use crate::rules::plan::{Plan, Role, Sequence};
 
 fn order(event: &Evidence) -> (Timestamp, Origin) {
@@ -23,14 +23,13 @@ fn order(event: &Evidence) -> (Timestamp, Origin) {
 #[derive(Debug)]
 pub(super) struct Match {
     pub(super) events: SmallVec<[Arc<Evidence>; 2]>,
-    pub(super) first: Timestamp,
     /// Time of the nearest event before the first that the missing event at the start forbids.
     pub(super) before: Option<Timestamp>,
 }
 
 impl Match {
     fn begin(event: &Arc<Evidence>, before: Option<Timestamp>) -> Match {
-        Match { events: SmallVec::from_iter([Arc::clone(event)]), first: event.time, before }
+        Match { events: SmallVec::from_iter([Arc::clone(event)]), before }
     }
 
     fn push(&mut self, event: &Arc<Evidence>) {
@@ -42,8 +41,19 @@ impl Match {
         self.events.last().map(|event| order(event))
     }
 
+    /// Time of the first event.
+    fn first(&self) -> Timestamp {
+        self.events.first().map_or(Timestamp::MAX, |event| event.time)
+    }
+
     fn last_time(&self) -> Timestamp {
-        self.events.last().map_or(self.first, |event| event.time)
+        self.events.last().map_or(Timestamp::MIN, |event| event.time)
+    }
+
+    /// Bytes on the heap, those of events that others share included.
+    fn heap_bytes(&self) -> usize {
+        let events = if self.events.spilled() { allotted(self.events.capacity() * size_of::<usize>()) } else { 0 };
+        events + self.events.iter().map(|event| evidence_bytes(event)).sum::<usize>()
     }
 }
 
@@ -74,23 +84,35 @@ impl Waiting {
     }
 }
 
-/// The state of one sequence rule for one key.
+/// The state of one sequence rule for one key. A shard holds a great many: what most of them have nothing of is apart.
 #[derive(Debug, Default)]
 pub(super) struct SequenceState {
     /// Ascending by state, at most one each.
     pub(super) pending: SmallVec<[Pending; 1]>,
+    /// Nothing here matters to events after this time.
+    pub(super) expires: Option<Timestamp>,
+    /// What missing events are about.
+    pub(super) absence: Seldom<Absence>,
+}
+
+/// What a sequence holds because of missing events.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
     /// Complete but for the missing event at the end; by deadline, then in the order of completion.
     pub(super) waiting: VecDeque<Waiting>,
     /// Time of the newest event that the missing event at the start forbids.
     pub(super) absent_before: Option<Timestamp>,
-    /// Nothing here matters to events after this time.
-    pub(super) expires: Option<Timestamp>,
     /// The next one that waits gets this number.
     pub(super) next_number: u32,
     /// Numbers of those that waited, are in the store, and are gone here.
     pub(super) gone: Vec<u32>,
     /// How many wait and are not in the store yet.
     pub(super) unstored: usize,
+}
+
+impl Blank for Absence {
+    const BLANK: &'static Self =
+        &Absence { waiting: VecDeque::new(), absent_before: None, next_number: 0, gone: Vec::new(), unstored: 0 };
 }
 
 /// A match that is complete, to be reported.
@@ -139,7 +161,7 @@ impl SequenceState {
     ) -> Option<Complete> {
         let mut full = self.advance(rule, event, steps);
         if rule.satisfied(0, steps) {
-            let begun = Match::begin(event, self.absent_before);
+            let begun = Match::begin(event, self.absence.absent_before);
             if rule.last_state() == 0 {
                 full = Some(begun);
             } else {
@@ -163,7 +185,7 @@ impl SequenceState {
             if !rule.satisfied(next, steps) || pending.matched.last() >= Some(order(event)) {
                 continue;
             }
-            if event.time - pending.matched.first > rule.span {
+            if event.time - pending.matched.first() > rule.span {
                 self.pending.remove(at);
                 continue;
             }
@@ -199,13 +221,14 @@ impl SequenceState {
     /// All positive states are filled: reported, dropped, or put aside to wait for the missing event at the end.
     fn complete(&mut self, rule: Rule<'_>, matched: Match, deadline: &mut impl FnMut(Timestamp)) -> Option<Complete> {
         if rule.waits_for_absence() {
-            let until = matched.first + rule.span;
+            let until = matched.first() + rule.span;
             // Almost always the last: deadlines come in the order of first events.
-            let at = self.waiting.partition_point(|waiting| waiting.deadline <= until);
-            let number = self.next_number;
-            self.next_number += 1;
-            self.waiting.insert(at, Waiting { matched, deadline: until, number, stored: false });
-            self.unstored += 1;
+            let absence = &mut *self.absence;
+            let at = absence.waiting.partition_point(|waiting| waiting.deadline <= until);
+            let number = absence.next_number;
+            absence.next_number += 1;
+            absence.waiting.insert(at, Waiting { matched, deadline: until, number, stored: false });
+            absence.unstored += 1;
             deadline(until);
             return None;
         }
@@ -223,7 +246,7 @@ impl SequenceState {
                 continue;
             };
             if gap == 0 {
-                self.absent_before = self.absent_before.max(Some(event.time));
+                self.absence.absent_before = self.absence.absent_before.max(Some(event.time));
                 self.expires = self.expires.max(Some(event.time + rule.span));
             } else if usize::from(gap) < rule.sequence.states.len() {
                 self.pending.retain(|pending| pending.state + 1 != gap || pending.matched.last() >= now);
@@ -242,7 +265,7 @@ impl SequenceState {
     }
 
     fn keep_waiting(&mut self, keep: impl Fn(&Waiting) -> bool) {
-        let SequenceState { waiting, gone, unstored, .. } = self;
+        let Some(Absence { waiting, gone, unstored, .. }) = self.absence.written() else { return };
         waiting.retain(|waiting| {
             let kept = keep(waiting);
             if !kept {
@@ -254,20 +277,21 @@ impl SequenceState {
 
     /// The watermark has passed `deadline`: the first match that waited for it.
     pub(super) fn decide(&mut self, deadline: Timestamp) -> Option<Complete> {
-        self.waiting.front().filter(|waiting| waiting.deadline <= deadline)?;
-        let waiting = self.waiting.pop_front()?;
-        waiting.leave(&mut self.gone, &mut self.unstored);
+        let absence = self.absence.written()?;
+        absence.waiting.front().filter(|waiting| waiting.deadline <= deadline)?;
+        let waiting = absence.waiting.pop_front()?;
+        waiting.leave(&mut absence.gone, &mut absence.unstored);
         Some(Complete { matched: waiting.matched, deadline: Some(waiting.deadline) })
     }
 
     /// Whether a match still waits for this deadline.
     pub(super) fn waits_for(&self, deadline: Timestamp) -> bool {
-        self.waiting.binary_search_by_key(&deadline, |waiting| waiting.deadline).is_ok()
+        self.absence.waiting.binary_search_by_key(&deadline, |waiting| waiting.deadline).is_ok()
     }
 
     /// Whether an event can only find here what it would find without.
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.waiting.is_empty() && self.absent_before.is_none()
+        self.pending.is_empty() && self.absence.waiting.is_empty() && self.absence.absent_before.is_none()
     }
 
     /// The time up to which this matters.
@@ -277,22 +301,34 @@ impl SequenceState {
 
     /// Matches begun and not decided.
     pub(super) fn matches(&self) -> usize {
-        self.pending.len() + self.waiting.len()
+        self.pending.len() + self.absence.waiting.len()
+    }
+
+    /// Bytes on the heap. What waits is taken to be as large as its first: there may be too many to look at each.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let pending = if self.pending.spilled() { allotted(self.pending.capacity() * size_of::<Pending>()) } else { 0 };
+        let waiting = &self.absence.waiting;
+        let each = waiting.front().map_or(0, |waiting| waiting.matched.heap_bytes());
+        pending
+            + self.pending.iter().map(|pending| pending.matched.heap_bytes()).sum::<usize>()
+            + self.absence.heap_bytes()
+            + allotted(waiting.capacity() * size_of::<Waiting>())
+            + waiting.len() * each
     }
 }
 
 impl SequenceState {
     /// The numbers of all that the store holds of what waits or waited: for a state that is being forgotten.
     pub(super) fn stored(&self) -> impl Iterator<Item = u32> + '_ {
-        let waiting = self.waiting.iter().filter(|waiting| waiting.stored).map(|waiting| waiting.number);
-        waiting.chain(self.gone.iter().copied())
+        let waiting = self.absence.waiting.iter().filter(|waiting| waiting.stored).map(|waiting| waiting.number);
+        waiting.chain(self.absence.gone.iter().copied())
     }
 }
 
 impl Complete {
     /// Time of the first event.
     pub(super) fn start(&self) -> Timestamp {
-        self.matched.first
+        self.matched.first()
     }
 
     /// Time of the last event, or when absence decided.

@@ -4,19 +4,19 @@ use smallvec::SmallVec;
 
 use super::aggregate::{Sliding, Tumbling};
 use super::sequence::SequenceState;
-use crate::event::{RuleIndex, Timestamp};
+use crate::event::{RuleIndex, Seldom, Timestamp, allotted};
 use crate::timeline::Timeline;
 
 /// State of one key. A key whose state is empty is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct KeyState {
-    pub(super) timeline: Timeline,
+    pub(super) timeline: Seldom<Timeline>,
     /// Ascending by rule; only rules that have something here.
     pub(super) rules: SmallVec<[OfRule; 1]>,
     /// When the key is looked at for what has expired: the earliest deadline set for that, later ones are void.
     pub(super) armed: Option<Timestamp>,
     /// What is in the store of rules that were forgotten since.
-    pub(super) gone: Vec<Gone>,
+    pub(super) gone: Seldom<Vec<Gone>>,
 }
 
 /// A rule's state, and how it stands to the store.
@@ -91,7 +91,7 @@ impl KeyState {
         &mut self,
         rule: RuleIndex,
         begin: impl FnOnce() -> RuleState,
-    ) -> (&mut RuleState, &mut Timeline) {
+    ) -> (&mut RuleState, &mut Seldom<Timeline>) {
         let at = match self.place(rule) {
             Ok(at) => at,
             Err(at) => {
@@ -105,7 +105,7 @@ impl KeyState {
     }
 
     /// The state of a rule; it counts as changed.
-    pub(super) fn rule(&mut self, rule: RuleIndex) -> Option<(&mut RuleState, &mut Timeline)> {
+    pub(super) fn rule(&mut self, rule: RuleIndex) -> Option<(&mut RuleState, &mut Seldom<Timeline>)> {
         let at = self.place(rule).ok()?;
         let held = self.rules.get_mut(at)?;
         held.changed = true;
@@ -118,7 +118,7 @@ impl KeyState {
     }
 
     /// Looks at all rules' states; `look` says which stay, and which of those it changed.
-    pub(super) fn retain(&mut self, mut look: impl FnMut(RuleIndex, &mut RuleState, &mut Timeline) -> Kept) {
+    pub(super) fn retain(&mut self, mut look: impl FnMut(RuleIndex, &mut RuleState, &mut Seldom<Timeline>) -> Kept) {
         let KeyState { timeline, rules, gone, .. } = self;
         rules.retain(|held| {
             let kept = look(held.rule, &mut held.state, timeline);
@@ -135,6 +135,22 @@ impl KeyState {
         if let Ok(at) = self.place(rule) {
             self.rules.remove(at).leave(&mut self.gone);
         }
+    }
+
+    /// Bytes on the heap, those of events that others share included.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let KeyState { timeline, rules, gone, .. } = self;
+        let list = if rules.spilled() { allotted(rules.capacity() * size_of::<OfRule>()) } else { 0 };
+        let of_rule = |held: &OfRule| match &held.state {
+            RuleState::Sequence(sequence) => allotted(size_of_val(&**sequence)) + sequence.heap_bytes(),
+            RuleState::Sliding(sliding) => allotted(size_of_val(&**sliding)) + sliding.heap_bytes(),
+            RuleState::Tumbling(tumbling) => allotted(size_of_val(&**tumbling)) + tumbling.heap_bytes(),
+        };
+        timeline.heap_bytes()
+            + (**timeline).heap_bytes()
+            + gone.heap_bytes()
+            + list
+            + rules.iter().map(of_rule).sum::<usize>()
     }
 
     /// Whether the key may be forgotten.

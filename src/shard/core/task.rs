@@ -330,6 +330,11 @@ impl TaskState {
         self.sweep_at = DEADLINES_UNSWEPT.max(self.wheel.len() * 2);
     }
 
+    /// Bytes on the heap for keys and deadlines.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.keys.heap_bytes() + self.wheel.heap_bytes()
+    }
+
     /// Deadlines set, void ones included.
     pub(super) fn deadlines(&self) -> usize {
         self.wheel.len()

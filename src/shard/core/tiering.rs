@@ -175,7 +175,7 @@ impl KeyState {
 /// When a key has to be looked at next.
 fn next_deadline(state: &KeyState, plan: &Plan) -> Timestamp {
     let of_rule = |held: &super::state::OfRule| match &held.state {
-        RuleState::Sequence(sequence) => sequence.waiting.front().map(|waiting| waiting.deadline),
+        RuleState::Sequence(sequence) => sequence.absence.waiting.front().map(|waiting| waiting.deadline),
         RuleState::Sliding(_) => None,
         RuleState::Tumbling(tumbling) => match plan.rules.get(held.rule.0 as usize).map(|rule| &rule.pattern) {
             Some(Pattern::Aggregate(aggregate)) => {

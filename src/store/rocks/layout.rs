@@ -7,7 +7,7 @@
 //! | `meta` | `changelog` | the changelog topic's id | as it is |
 //! | `meta` | `applied`, partition u16 | version u8 = 1, position i64, written_ms i64 | as it is |
 //! | `meta` | `batch` | number of the last batch u64 | as it is |
-//! | `warm` | partition u16, part key | part | zstd in the last level |
+//! | `warm` | partition u16, part key | part | as it is |
 //! | `cold` | partition u16, part key | part | zstd |
 //! | `warm`, `cold` | 0xffff | number of the last batch u64 | |
 //! | `scratch` | scratch key | anything | as it is, no write-ahead log |
@@ -57,7 +57,7 @@ const CUTS: [[u8; 1]; 4] = [[COLD_KINDS[0]], [COLD_KINDS[0] + 1], [COLD_KINDS[1]
 pub(super) const PREFIX_BYTES: usize = 2 + 1 + 8;
 
 /// A column family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Family {
     Meta,
     Warm,

@@ -24,7 +24,7 @@ use rocksdb::{
     Cache, ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 
-use super::{Applied, Batch, ControlFlow, Store, StoreError, StoreErrorKind, Visit};
+use super::{Applied, Batch, ControlFlow, KeyRange, KeyVisit, Store, StoreError, StoreErrorKind, Visit};
 use failure::Failure;
 use home::Home;
 use layout::Family;
@@ -243,6 +243,40 @@ impl Store for RocksStore {
                 let visit = &mut |key: &[u8], value: &[u8]| visit(layout::own_key(key), value);
                 if self.entries(family, options, (&first, &last), visit)?.is_break() {
                     break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn scan_keys(&self, ranges: &[KeyRange], visit: &mut KeyVisit<'_>) -> Result<(), StoreError> {
+        self.told("read keys", || {
+            let mut sought = Vec::with_capacity(ranges.len());
+            for (at, (partition, from, to)) in ranges.iter().enumerate() {
+                self.known(*partition)?;
+                for (family, from, to) in layout::pieces(from, to) {
+                    let (mut first, mut last) = (Vec::new(), Vec::new());
+                    layout::part_key(&mut first, *partition, from);
+                    layout::part_key(&mut last, *partition, to);
+                    debug_assert!(layout::one_prefix(&first, &last), "a range lies within one key");
+                    sought.push((family, first, last, at));
+                }
+            }
+            // In key order, so that neighbours share blocks; one iterator for all ranges of a family, because to make one
+            // costs more than to move it.
+            sought.sort_unstable();
+            for of_family in sought.chunk_by(|a, b| a.0 == b.0) {
+                let Some((family, ..)) = of_family.first() else { continue };
+                let mut options = ReadOptions::default();
+                options.set_prefix_same_as_start(true);
+                let mut entries = self.db.raw_iterator_cf_opt(self.family(*family)?, options);
+                for (_, first, last, at) in of_family {
+                    entries.seek(first);
+                    while let Some((key, value)) = entries.item().filter(|(key, _)| key < &last.as_slice()) {
+                        visit(*at, layout::own_key(key), value);
+                        entries.next();
+                    }
+                    entries.status()?;
                 }
             }
             Ok(())

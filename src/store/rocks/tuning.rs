@@ -146,8 +146,8 @@ impl Tuning {
                 table.set_whole_key_filtering(true);
             }
             Family::Warm => {
+                // Read key by key: a block that must be unpacked for each costs more than the disk that it saves.
                 options.set_compression_type(DBCompressionType::None);
-                options.set_bottommost_compression_type(DBCompressionType::Zstd);
                 by_prefix(&mut options, &mut table);
             }
             Family::Cold => {

@@ -6,7 +6,9 @@ use smallvec::SmallVec;
 use super::number::{Number, holds};
 use super::ranks::Ranks;
 use super::sum::Sum;
-use crate::event::{Evidence, FieldId, KeyBuilder, Measure, MeasuredValue, Origin, Timestamp, Val, stable_hash128};
+use crate::event::{
+    Evidence, FieldId, KeyBuilder, Measure, MeasuredValue, Origin, Timestamp, Val, allotted, stable_hash128,
+};
 use crate::limits;
 use crate::rules::plan::{Aggregate, AggregateKind, TemporalCond};
 
@@ -63,6 +65,19 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match &self.state {
+            State::Count => 0,
+            // A table has a byte more for each slot, and at most seven of eight are filled.
+            State::Distinct(tuples) => allotted(tuples.capacity() * 8 / 7 * (size_of::<(u128, u32)>() + 1)),
+            State::Sum(sum) => sum.heap_bytes(),
+            State::Ranks(ranks) => ranks.heap_bytes(),
+            State::References(counts) => allotted(size_of_val(&**counts)),
+            State::Chains { counts, firsts } => allotted(size_of_val(&**counts)) + allotted(size_of_val(&**firsts)),
+        }
+    }
+
     pub(super) fn new(aggregate: &Aggregate) -> Measured {
         let references = aggregate.references.len();
         let state = match &aggregate.kind {

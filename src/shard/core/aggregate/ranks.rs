@@ -13,6 +13,11 @@ pub(super) struct Ranks {
 }
 
 impl Ranks {
+    /// Bytes on the heap; chunks are three quarters full on average.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.chunks.capacity() * size_of::<Vec<f64>>() + self.len * size_of::<f64>() * 4 / 3
+    }
+
     /// The chunk that `value` belongs to: the first whose last value is not below it.
     fn chunk_of(&self, value: f64) -> usize {
         self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| last.total_cmp(&value).is_lt()))

@@ -154,6 +154,11 @@ impl Sliding {
         self.empty(rule, timeline);
     }
 
+    /// Bytes on the heap.
+    pub(in super::super) fn heap_bytes(&self) -> usize {
+        self.window.heap_bytes() + self.measured.heap_bytes()
+    }
+
     /// Whether an event can only find here what it would find without.
     pub(in super::super) fn is_empty(&self) -> bool {
         self.window.is_empty() && self.folded == 0 && self.fired.is_none()

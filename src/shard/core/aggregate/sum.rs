@@ -5,7 +5,7 @@
 //! for every finite f64 (Kulisch), rounded once when read. So a sum depends on the values in the window alone.
 
 use super::number::Number;
-use crate::event::MeasuredValue;
+use crate::event::{MeasuredValue, allotted};
 
 /// Bits of one limb in use; the rest of the i64 takes carries.
 const LIMB_BITS: usize = 32;
@@ -27,6 +27,11 @@ pub(super) struct Sum {
 }
 
 impl Sum {
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.exact.as_ref().map_or(0, |exact| allotted(size_of_val(&**exact)))
+    }
+
     pub(super) fn add(&mut self, number: Number) {
         self.count += 1;
         match number {

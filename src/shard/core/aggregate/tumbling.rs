@@ -98,4 +98,9 @@ impl Tumbling {
         self.number = self.number.saturating_add(1);
         seen
     }
+
+    /// Bytes on the heap.
+    pub(in super::super) fn heap_bytes(&self) -> usize {
+        self.window.heap_bytes() + self.measured.heap_bytes()
+    }
 }

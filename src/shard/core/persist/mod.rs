@@ -178,7 +178,7 @@ impl Ledger {
     /// Tombstones for what rules have left behind.
     fn bury(&mut self, dimension: u64, key: &Key, state: &mut KeyState, names: &Names) {
         let partition = self.partition(key.hash());
-        for gone in std::mem::take(&mut state.gone) {
+        for gone in state.gone.take().into_iter().flat_map(|gone| *gone) {
             self.begin_key(kind::KEY, dimension, key);
             match gone {
                 Gone::Rule(rule) => rule::state_key(names.rule(rule), &mut self.key),
@@ -228,6 +228,7 @@ impl TaskState {
             held.noted = false;
             held.stored_in = epoch;
             ledger.store_key(held.dimension, &held.key, &mut held.state, names);
+            self.keys.weigh(id);
         }
         if !fault::planted(Bug::DedupNotInState) {
             dedup::store(&mut ledger, &mut self.dedup);

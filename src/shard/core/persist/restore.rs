@@ -91,8 +91,8 @@ fn restore_rule(
             let RuleState::Sequence(sequence) = of_rule else {
                 return Err(Damaged(format!("a waiting match for rule {}, which is no sequence", rule.id)));
             };
-            sequence.next_number = sequence.next_number.max(number + 1);
-            sequence.waiting.push_back(waiting);
+            sequence.absence.next_number = sequence.absence.next_number.max(number + 1);
+            sequence.absence.waiting.push_back(waiting);
         }
         other => return Err(Damaged(format!("a key's part of tag {other}"))),
     }
@@ -158,8 +158,10 @@ fn revive(
     for held in rules.iter_mut() {
         match (&mut held.state, plan.rules.get(held.rule.0 as usize).map(|rule| &rule.pattern)) {
             (RuleState::Sequence(sequence), _) => {
-                sequence.waiting.make_contiguous().sort_by_key(|waiting| (waiting.deadline, waiting.number));
-                sequence.waiting.iter().for_each(|waiting| deadline(waiting.deadline, held.rule));
+                if let Some(absence) = sequence.absence.written() {
+                    absence.waiting.make_contiguous().sort_by_key(|waiting| (waiting.deadline, waiting.number));
+                }
+                sequence.absence.waiting.iter().for_each(|waiting| deadline(waiting.deadline, held.rule));
                 pending += sequence.matches();
                 expires = expires.min(sequence.expires());
             }

@@ -16,7 +16,7 @@ use super::{Ledger, evidence};
 use crate::event::{Span, Timestamp};
 use crate::rules::plan::{Pattern, Rule};
 use crate::shard::core::aggregate::{self, Sliding, Tumbling};
-use crate::shard::core::sequence::{Match, Pending, SequenceState, Waiting};
+use crate::shard::core::sequence::{Absence, Match, Pending, SequenceState, Waiting};
 use crate::shard::core::state::{OfRule, RuleState};
 use crate::store::codec::{Damaged, Reader, Writer};
 
@@ -47,19 +47,23 @@ pub(super) fn store(ledger: &mut Ledger, partition: u16, held: &mut OfRule, name
     let hash = names.rule(held.rule);
     let stem = ledger.key.len();
     if let RuleState::Sequence(sequence) = &mut held.state {
-        for number in sequence.gone.drain(..) {
+        for number in sequence.absence.written().into_iter().flat_map(|absence| absence.gone.drain(..)) {
             waiting_key(hash, number, &mut ledger.key);
             ledger.changes.delete(partition, ledger.key.bytes());
             ledger.key.truncate(stem);
         }
-        for waiting in sequence.waiting.iter_mut().rev() {
-            if sequence.unstored == 0 {
+        let Absence { waiting, unstored, .. } = match sequence.absence.written() {
+            Some(absence) => absence,
+            None => &mut Absence::default(),
+        };
+        for waiting in waiting.iter_mut().rev() {
+            if *unstored == 0 {
                 break;
             }
             if std::mem::replace(&mut waiting.stored, true) {
                 continue;
             }
-            sequence.unstored -= 1;
+            *unstored -= 1;
             ledger.body.int(waiting.deadline.0);
             write_match(&waiting.matched, &mut ledger.used, &mut ledger.body);
             ledger.seal(VERSION, names);
@@ -82,9 +86,9 @@ fn write_state(state: &RuleState, used: &mut Used, body: &mut Writer) {
     match state {
         RuleState::Sequence(sequence) => {
             body.byte(SEQUENCE);
-            body.option(sequence.absent_before, write_time);
+            body.option(sequence.absence.absent_before, write_time);
             body.option(sequence.expires, write_time);
-            body.uint(sequence.next_number.into());
+            body.uint(sequence.absence.next_number.into());
             body.uint(sequence.pending.len() as u64);
             for pending in &sequence.pending {
                 body.uint(pending.state.into());
@@ -120,8 +124,10 @@ fn read_match(known: &Known, reader: &mut Reader<'_>) -> Result<Match, Damaged> 
     let before = reader.option(read_time)?;
     let count = reader.count()?;
     let events: SmallVec<[_; 2]> = (0..count).map(|_| evidence::read(known, reader)).collect::<Result<_, _>>()?;
-    let first = events.first().ok_or_else(|| Damaged("a match without events".to_owned()))?;
-    Ok(Match { first: first.time, before, events })
+    if events.is_empty() {
+        return Err(Damaged("a match without events".to_owned()));
+    }
+    Ok(Match { before, events })
 }
 
 /// The state of a rule, windows still empty.
@@ -144,7 +150,10 @@ pub(super) fn read_state(
                 let state = reader.small()?;
                 pending.push(Pending { state, matched: read_match(&known, &mut reader)? });
             }
-            let state = SequenceState { pending, absent_before, expires, next_number, ..SequenceState::default() };
+            let mut state = SequenceState { pending, expires, ..SequenceState::default() };
+            if absent_before.is_some() || next_number > 0 {
+                (state.absence.absent_before, state.absence.next_number) = (absent_before, next_number);
+            }
             Ok(RuleState::Sequence(Box::new(state)))
         }
         (SLIDING, Pattern::Aggregate(aggregate)) if !aggregate.tumbling => {

@@ -5,6 +5,9 @@ use ahash::AHashMap;
 use super::{DUE_AT_ONCE, Entry, Filter, Life, Request, SCRATCH_HEAD, Stem, remove_all, scratch, scratch_of, sortable};
 use crate::event::{DimensionId, Key, Signal, Task, Timestamp};
 
+/// Keys in one question: enough for the store to read them in one go, few enough that the first do not wait for long.
+const KEYS_AT_ONCE: usize = 256;
+
 /// A signal that waits for its key.
 #[derive(Debug)]
 pub(in super::super) struct Parked {
@@ -181,8 +184,10 @@ impl Evicted {
     /// What is to be asked now.
     pub(in super::super) fn take_requests(&mut self, out: &mut Vec<Request>) {
         out.append(&mut self.requests);
-        if !self.wanted.is_empty() {
-            out.push(Request::Keys(self.life, std::mem::take(&mut self.wanted)));
+        let mut wanted = std::mem::take(&mut self.wanted);
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(KEYS_AT_ONCE));
+            out.push(Request::Keys(self.life, std::mem::replace(&mut wanted, rest)));
         }
     }
 
