@@ -15,6 +15,7 @@ use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
+use crate::telemetry::liveness::{Doing, Pulse};
 
 /// What the outputs are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,8 @@ pub struct CommitterParts {
     pub notices: Sender<Notice>,
     /// Totals of committed epochs.
     pub progress: Arc<Mutex<Progress>>,
+    /// Beats once a step.
+    pub pulse: Pulse,
 }
 
 /// The sole owner of commit.
@@ -149,6 +152,7 @@ impl Committer {
     /// One look at everything, and the commit of every epoch that is whole; waits for the broker alone. Done when the last
     /// epoch of a bounded input is committed, or after a failure; the [`Notice`] is given.
     pub fn step(&mut self) -> Step {
+        self.parts.pulse.beat();
         let (step, notice) = match self.turn() {
             Ok(Step::Done) => (Step::Done, Some(Notice::Finished)),
             Ok(step) => (step, None),
@@ -269,7 +273,10 @@ impl Committer {
                 epoch.bytes += records.iter().map(OutRecord::bytes).sum::<usize>();
                 epoch.records.append(&mut records);
             }
-            Some(producer) => records.into_iter().try_for_each(|record| producer.send(record))?,
+            Some(producer) => {
+                let send = || records.into_iter().try_for_each(|record| producer.send(record));
+                self.parts.pulse.during(Doing::Broker, send)?;
+            }
         }
         self.unfinished -= usize::from(report.finished);
         if let Some(barrier) = report.barrier {
@@ -289,7 +296,7 @@ impl Committer {
         let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
         if moved || spoken || !epoch.changes.is_empty() {
             if let Some(producer) = &mut self.parts.at_once {
-                producer.flush(Duration::from_secs(30))?;
+                self.parts.pulse.during(Doing::Broker, || producer.flush(Duration::from_secs(30)))?;
             }
             let prepared = self
                 .parts
@@ -310,7 +317,8 @@ impl Committer {
             self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
             fault::point("epoch.committed");
             if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
-                state.store(number, &prepared, self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                let (ends, now_ms) = (self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                self.parts.pulse.during(Doing::Disk, || state.store(number, &prepared, ends, now_ms));
                 fault::point("epoch.stored");
             }
             self.stored = std::mem::take(&mut epoch.positions);
@@ -331,26 +339,26 @@ impl Committer {
         records: Vec<OutRecord>,
         changelog: Option<&Prepared>,
     ) -> Result<(), BrokerError> {
-        let producer = &mut self.parts.producer;
-        let state = self.parts.state.as_ref();
+        let CommitterParts { producer, state, pulse, group, .. } = &mut self.parts;
+        let state = state.as_ref();
         if fault::planted(Bug::OffsetsBeforeOutputs) {
             producer.begin()?;
-            producer.commit(positions, &*self.parts.group)?;
+            producer.commit(positions, &**group)?;
         }
         let sent = producer.begin().and_then(|()| {
             fault::point("epoch.begun");
-            records.into_iter().try_for_each(|record| producer.send(record))?;
+            pulse.during(Doing::Broker, || records.into_iter().try_for_each(|record| producer.send(record)))?;
             fault::point("epoch.outputs-sent");
             if let (Some(state), Some(prepared)) = (state, changelog) {
-                state.send(prepared, &mut **producer)?;
+                pulse.during(Doing::Broker, || state.send(prepared, &mut **producer))?;
                 fault::point("epoch.changelog-sent");
             }
             fault::point("epoch.before-commit");
-            producer.commit(positions, &*self.parts.group)
+            pulse.during(Doing::Broker, || producer.commit(positions, &**group))
         });
         if let Err(error) = &sent
             && !matches!(error.kind, ErrorKind::Uncertain | ErrorKind::Fenced | ErrorKind::Fatal)
-            && let Err(abort) = producer.abort()
+            && let Err(abort) = pulse.during(Doing::Broker, || producer.abort())
         {
             tracing::warn!(%abort, "the transaction could not be aborted; the next producer of this instance does it");
         }

@@ -25,6 +25,7 @@ use crate::shard::worker::{Carriers, ShardState, Worker};
 use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
 use crate::source::outgoing::Outgoing;
 use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, SourceParts, Stream, StreamReader};
+use crate::telemetry::liveness::{Liveness, Pulse};
 
 /// The rings of a pipeline, both ends of each.
 struct Rings {
@@ -64,13 +65,14 @@ pub(super) struct ShardParts {
     reports: Producer<Report>,
     carriers: Carriers,
     bell: Bell,
+    pulse: Pulse,
 }
 
 impl ShardParts {
     /// The shard.
     pub fn build(self) -> Worker {
         let core = Core::new(self.plan, self.settings, self.topics);
-        Worker::new(core, self.state, self.rings, self.reports, self.carriers, self.bell)
+        Worker::new(core, self.state, self.rings, self.reports, self.carriers, (self.bell, self.pulse))
     }
 }
 
@@ -102,6 +104,7 @@ pub(super) struct Hand {
     /// The sources' bells, then the shards'.
     pub bells: Vec<Bell>,
     pub committer: Bell,
+    pub watchdog: Bell,
     pub orders: Sender<Order>,
     pub notices: Receiver<Notice>,
 }
@@ -111,6 +114,7 @@ impl Hand {
     pub fn ring_all(&self) {
         self.bells.iter().for_each(Bell::ring);
         self.committer.ring();
+        self.watchdog.ring();
     }
 }
 
@@ -129,7 +133,7 @@ impl Parts {
         control.set_assigned(Vec::clear);
         let tasks = crossbeam_channel::unbounded();
         let recovery = Recovery::start(spec, &inputs, &clock, tasks.0)?;
-        let wires = Wires::new(spec, topics, clock, recovery, inputs);
+        let wires = Wires::new(spec, control, (topics, inputs), clock, recovery);
         let streams: Arc<Vec<Arc<Stream>>> = Arc::new(spec.streams.iter().cloned().map(Arc::new).collect());
         let membership = wires.membership(spec, control, &streams, pump);
         let subscription = Subscription {
@@ -193,6 +197,7 @@ struct Wires {
     sources: Vec<Bell>,
     shards: Vec<Bell>,
     committer: Bell,
+    liveness: Liveness,
     commands: Vec<(Sender<Command>, Receiver<Command>)>,
     requests: (Sender<Request>, Receiver<Request>),
     orders: (Sender<Order>, Receiver<Order>),
@@ -202,11 +207,14 @@ struct Wires {
 impl Wires {
     fn new(
         spec: &Spec,
-        topics: TopicTable,
+        control: &Control,
+        (topics, inputs): (TopicTable, Vec<TopicPartition>),
         clock: Arc<dyn Clock>,
         recovery: Option<Recovery>,
-        inputs: Vec<TopicPartition>,
     ) -> Self {
+        let liveness = control.liveness().clone();
+        // Threads of an older incarnation that were left behind are no longer watched.
+        liveness.clear();
         let bells = |n: usize| (0..n.max(1)).map(|_| Bell::default()).collect::<Vec<_>>();
         let sources = bells(spec.placement.sources.len());
         Wires {
@@ -223,6 +231,7 @@ impl Wires {
             sources,
             shards: bells(spec.placement.shards.len()),
             committer: Bell::default(),
+            liveness,
             requests: crossbeam_channel::unbounded(),
             orders: crossbeam_channel::unbounded(),
             notices: crossbeam_channel::unbounded(),
@@ -255,6 +264,7 @@ impl Wires {
             recovery: self.recovery.clone(),
             inputs: Arc::clone(&self.inputs),
             pump,
+            pulse: self.liveness.pulse("group"),
             desk: Arc::default(),
         }
     }
@@ -277,6 +287,7 @@ impl Wires {
             phase: self.phase.clone(),
             bounded: spec.until_end,
             one_task: spec.locality == Locality::Instance,
+            pulse: self.liveness.pulse(format!("source-{index}")),
         }
     }
 
@@ -310,6 +321,7 @@ impl Wires {
                 Locality::Partition => Carriers::Modulo,
             },
             bell: self.shards[index].clone(),
+            pulse: self.liveness.pulse(format!("shard-{index}")),
         }
     }
 
@@ -353,6 +365,7 @@ impl Wires {
             orders: self.orders.1.clone(),
             notices: self.notices.0.clone(),
             progress: Arc::clone(&control.progress),
+            pulse: self.liveness.pulse("committer"),
         }
     }
 
@@ -361,6 +374,7 @@ impl Wires {
             phase: self.phase.clone(),
             bells: self.sources.iter().chain(&self.shards).cloned().collect(),
             committer: self.committer.clone(),
+            watchdog: Bell::default(),
             orders: self.orders.0.clone(),
             notices: self.notices.1.clone(),
         }

@@ -16,6 +16,7 @@ use crate::event::{Mark, Report, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
 use crate::ring::{Bell, Consumer, Producer, Step};
 use crate::store::Store;
+use crate::telemetry::liveness::{Doing, Pulse};
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
@@ -78,6 +79,7 @@ pub struct Worker {
     finishing: bool,
     finished: bool,
     bell: Bell,
+    pulse: Pulse,
     out: Output,
 }
 
@@ -89,7 +91,7 @@ impl Worker {
         rings: Vec<Consumer<ToShard>>,
         committer: Producer<Report>,
         carriers: Carriers,
-        bell: Bell,
+        (bell, pulse): (Bell, Pulse),
     ) -> Self {
         let lane = |ring| Lane { ring, barrier: 0, finished: false };
         Worker {
@@ -105,6 +107,7 @@ impl Worker {
             finishing: false,
             finished: false,
             bell,
+            pulse,
             out: Output::default(),
         }
     }
@@ -122,6 +125,7 @@ impl Worker {
 
     /// One parcel from every ring and what follows from it; never waits. Done when every source is gone and its ring empty.
     pub fn step(&mut self) -> Step {
+        self.pulse.beat();
         if !self.retry() {
             return Step::Idle;
         }
@@ -235,7 +239,8 @@ impl Worker {
             self.clocks.retain(|clock| clock.task != task);
             let by_lane = vec![watermark; self.lanes.len()];
             self.clocks.push(TaskClock { task, by_lane, reached: watermark });
-            let read = restore(&mut self.core, &*state.store, task, watermark, state.cut.partitions_of(task));
+            let (core, partitions) = (&mut self.core, state.cut.partitions_of(task));
+            let read = self.pulse.during(Doing::Disk, || restore(core, &*state.store, task, watermark, partitions));
             if let Err(error) = read {
                 self.failed = true;
                 return self.send(Report { failed: Some(error.message), ..Report::default() });

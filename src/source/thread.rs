@@ -14,6 +14,7 @@ use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Span, Task, Timest
 use crate::fault::{self, Bug};
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
 use crate::ring::{BarrierLine, Bell, Step};
+use crate::telemetry::liveness::Pulse;
 
 /// Dead letters of one turn are handed on at this many bytes: a poisoned topic must not pile up in the source.
 const DEAD_LETTER_TURN_BYTES: usize = 1 << 20;
@@ -105,6 +106,8 @@ pub struct SourceParts {
     pub bounded: bool,
     /// With one order for all partitions (`locality: instance`) every source announces task 0, with or without partitions.
     pub one_task: bool,
+    /// Beats once a step.
+    pub pulse: Pulse,
 }
 
 /// A source thread.
@@ -136,6 +139,7 @@ impl Source {
 
     /// One look at everything; never waits.
     pub fn step(&mut self) -> Step {
+        self.parts.pulse.beat();
         let now = self.parts.clock.instant();
         self.take_commands();
         let phase = self.parts.phase.get();

@@ -37,5 +37,7 @@ mod recovery;
 mod recovery_rules;
 /// Absence and idle partitions: the watermark without traffic.
 mod silence;
+/// Threads that stand still.
+mod stalls;
 /// `--until-end` on every kind of end.
 mod until_end;
