@@ -10,7 +10,7 @@ use crate::event::{
     DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Late, Origin, Projected, Signal, StepId, Task, Timestamp,
     Val, shard_of,
 };
-use crate::limits::KEYS_PER_EVENT_MAX;
+use crate::limits::{KEY_BYTES_MAX, KEYS_PER_EVENT_MAX};
 use crate::rules::plan::{ConditionId, KeyField, Plan};
 
 /// What the router must know of an event beyond its fields. The closures are called only if there is a signal.
@@ -27,6 +27,17 @@ pub struct Arrival<'a> {
     pub identity: &'a dyn Fn() -> Hash128,
     /// The mark if it is late; called with `true` for the signal that counts the event.
     pub late: &'a dyn Fn(bool) -> Option<Late>,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// It goes to some shard.
+    Somewhere,
+    /// It satisfied no step for which it has a key.
+    Nowhere,
+    /// One of its keys has so many bytes, more than [`KEY_BYTES_MAX`]. It goes nowhere at all.
+    KeyTooLarge(usize),
 }
 
 /// One list of key fields in one dimension.
@@ -84,24 +95,28 @@ impl Router {
         }
     }
 
-    /// Gives one signal per (dimension, key) to `emit`, with its shard. Returns whether there was any.
+    /// Gives one signal per (dimension, key) to `emit`, with its shard.
     pub fn route(
         &mut self,
         event: &Projected,
         hits: &[ConditionId],
         arrival: &Arrival<'_>,
         mut emit: impl FnMut(usize, Signal),
-    ) -> bool {
+    ) -> Routed {
         self.hits.clear();
         hits.iter().for_each(|condition| self.hits.extend_from_slice(&self.targets[condition.0 as usize]));
         if self.hits.is_empty() {
-            return false;
+            return Routed::Nowhere;
         }
         self.hits.sort_unstable();
         self.place(event, arrival);
         if self.entries.is_empty() {
             self.keyless += 1;
-            return false;
+            return Routed::Nowhere;
+        }
+        let largest = self.entries.iter().map(|(_, key, _)| key.bytes().len()).max().unwrap_or(0);
+        if largest > KEY_BYTES_MAX {
+            return Routed::KeyTooLarge(largest);
         }
         let identity = (arrival.identity)();
         let evidence = Arc::new(self.evidence(event, arrival));
@@ -116,7 +131,7 @@ impl Router {
             let event = Arc::clone(&evidence);
             emit(shard, Signal { event, identity, dimension, key, task: arrival.task, steps, counts, late });
         }
-        true
+        Routed::Somewhere
     }
 
     /// Events so far that satisfied a step but had a null in its key.
@@ -304,6 +319,14 @@ mod tests {
         assert!(keys(&plan(&[(2, false)]), &event).is_empty());
         assert_eq!(keys(&plan(&[(2, true)]), &event), [("null".to_owned(), true, 2)]);
         assert!(keys(&plan(&[(2, false)]), &event_with_array(&[])).is_empty());
+    }
+
+    #[test]
+    fn a_key_too_large_for_its_state_goes_nowhere() {
+        let plan = plan(&[(2, false)]);
+        let large = "x".repeat(KEY_BYTES_MAX + 1);
+        assert!(keys(&plan, &event_with_array(&["p", &large])).is_empty());
+        assert_eq!(keys(&plan, &event_with_array(&["p", &large[..KEY_BYTES_MAX / 2]])).len(), 2);
     }
 
     #[test]
