@@ -10,7 +10,9 @@ use super::assembly::{Assembly, Epoch};
 use super::progress::Progress;
 use super::state::{Prepared, StateParts};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
-use crate::event::{Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Timestamp, TopicId, TopicTable};
+use crate::event::{
+    Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Stuck, Timestamp, TopicId, TopicTable,
+};
 use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
@@ -227,8 +229,12 @@ impl Committer {
 
     /// Encodes a report's records into its epoch; with `at_least_once` they go out at once.
     fn take(&mut self, sender: usize, report: Report) -> Result<(), BrokerError> {
-        if let Some(message) = report.failed {
-            return Err(BrokerError::new(ErrorKind::State, message));
+        if let Some(stuck) = report.failed {
+            return Err(match stuck {
+                Stuck::Damaged(message) => BrokerError::new(ErrorKind::State, message),
+                Stuck::Newer(message) => BrokerError::new(ErrorKind::Setting, message),
+                Stuck::Disk(message) => BrokerError::new(ErrorKind::File, message),
+            });
         }
         let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
         let limits = &self.parts.limits;

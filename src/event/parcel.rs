@@ -73,6 +73,17 @@ pub struct ReadPosition {
     pub clock: PartitionClockState,
 }
 
+/// Why a shard cannot go on: its state cannot be read, or no longer be kept. What happened, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stuck {
+    /// Stored state is damaged: it can be rebuilt.
+    Damaged(String),
+    /// Stored state is of a newer version of this program: it must be left alone.
+    Newer(String),
+    /// The disk fails: what is committed is safe, and goes on where the disk is well.
+    Disk(String),
+}
+
 /// From a source or a shard to the committer. With `barrier` it closes the sender's part of that epoch.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -90,8 +101,8 @@ pub struct Report {
     pub announced: Vec<(Task, Timestamp)>,
     /// Parts of state that changed in the epoch (shards; only with `barrier`).
     pub changes: Changes,
-    /// The sender cannot go on: its state could not be read.
-    pub failed: Option<String>,
+    /// The sender cannot go on.
+    pub failed: Option<Stuck>,
     /// Closes this epoch for the sender.
     pub barrier: Option<u64>,
     /// The sender has finished a bounded input: nothing but barriers follow.

@@ -1,7 +1,7 @@
 //! What an incarnation is made of, built and wired but not running: threads run it, or one thread steps it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -17,7 +17,7 @@ use crate::epoch::changelog::Changelog;
 use crate::epoch::{CommitterParts, Delivery, Grouping, Notice, Order, StateParts, TaskRecord, TopicLimits};
 use crate::event::{Clock, HashRange, Report, ToShard, TopicTable};
 use crate::limits::RING_BATCHES;
-use crate::ring::{BarrierLine, Bell, Consumer, Producer, ring};
+use crate::ring::{BarrierLine, Bell, Consumer, Level, Producer, ring};
 use crate::rules::plan::Plan;
 use crate::shard::core::{Core, Durable, Settings};
 use crate::shard::fetch::{Asked, Fetcher, Line};
@@ -189,7 +189,7 @@ struct Wires {
     /// From shards to whoever reads the disk for them.
     fetches: (Sender<Asked>, Receiver<Asked>),
     /// The newest epoch of this incarnation that the store has.
-    written: Arc<AtomicU64>,
+    written: Level,
     phase: PhaseCell,
     board: Board,
     barriers: BarrierLine,
@@ -223,7 +223,7 @@ impl Wires {
             recovery,
             inputs: Arc::new(inputs),
             fetches: crossbeam_channel::unbounded(),
-            written: Arc::default(),
+            written: Level::default(),
             phase: PhaseCell::default(),
             board: Board::default(),
             barriers: BarrierLine::default(),
@@ -299,7 +299,7 @@ impl Wires {
             cut,
             tasks: recovery.instance().map(|_| (0, recovery.instance_watermark())).into_iter().collect(),
             line: self.line(),
-            written: Arc::clone(&self.written),
+            written: self.written.clone(),
         });
         ShardParts {
             plan: Arc::clone(&spec.plan),
@@ -329,15 +329,15 @@ impl Wires {
         let CommitterEnds { limits, reports, producer, at_once, group, tasks } = ends;
         let state = spec.state.as_ref().map(|home| StateParts {
             store: Arc::clone(&home.store),
-            changelog: Changelog::new(Arc::clone(&home.changelog)),
+            changelog: Changelog::new(Arc::clone(&home.changelog), home.record_bytes_max),
             grouping: match spec.locality {
                 Locality::Instance => Grouping::One,
                 Locality::Partition => Grouping::ByTask,
             },
-            records: std::collections::BTreeMap::new(),
+            records: BTreeMap::new(),
+            rules: spec.plan.rules.iter().map(|rule| rule.content_hash).collect(),
             restored: tasks,
-            written: Arc::clone(&self.written),
-            broken: false,
+            written: self.written.clone(),
         });
         let plan = Arc::clone(&spec.plan);
         let topics = self.topics.clone();

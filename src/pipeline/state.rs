@@ -80,7 +80,8 @@ impl Recovery {
             inputs.iter().cloned().zip(committed).filter_map(|(partition, at)| Some((partition, at?))).collect();
         StateHome::check(record.as_ref(), &committed, &self.home.changelog)?;
         if let Some(record) = &record {
-            tracing::info!(epoch = record.epoch, records = record.progress.records(), "state found; going on from it");
+            let (epoch, records, written_by) = (record.epoch, record.progress.records(), record.writer.as_str());
+            tracing::info!(epoch, records, written_by, "state found; going on from it");
             // The committer takes it in before its first epoch.
             drop(self.tasks.send((first, Some(record.clone()))));
         }

@@ -6,7 +6,7 @@ use super::core::{Core, kind};
 use super::fetch::carry_out;
 use crate::event::{Task, Timestamp};
 use crate::store::codec::Reader;
-use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::store::{Store, StoreError};
 
 /// Keys that are taken up before those that do not fit are let go: bounds memory while restoring.
 const KEYS_AT_ONCE: usize = 4096;
@@ -32,6 +32,7 @@ pub fn restore(
     let range = core.range();
     let mut restoring = Restoring { core, store, task, restored: Restored::default() };
     for partition in partitions {
+        restoring.look_for_unknown(partition)?;
         for kind in [kind::DEDUP, kind::SUPPRESSION, kind::ORDER] {
             restoring.scan(partition, &[kind], &[kind + 1], usize::MAX)?;
             restoring.settle()?;
@@ -73,6 +74,18 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
+    /// A kind of part that this program does not know is of a newer one: what it would mean must not be left out.
+    fn look_for_unknown(&mut self, partition: u16) -> Result<(), StoreError> {
+        let mut from = kind::RANGE.start;
+        for known in kind::ALL.into_iter().chain([kind::RANGE.end]) {
+            if from < known {
+                self.scan(partition, &[from], &[known], usize::MAX)?;
+            }
+            from = known + 1;
+        }
+        Ok(())
+    }
+
     /// Takes up a range of parts, `most` keys of it: then gives what lies behind the last one, without the kind.
     fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let mut failed = None;
@@ -91,13 +104,14 @@ impl Restoring<'_> {
             match self.core.restore_part(self.task, partition, key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(damage) => {
-                    failed = Some(format!("part {key:02x?} of partition {partition} cannot be read: {damage}"));
+                    let message = format!("part {key:02x?} of partition {partition} cannot be read: {damage}");
+                    failed = Some(StoreError::new(damage.kind(), message));
                     ControlFlow::Break(())
                 }
             }
         })?;
         match failed {
-            Some(message) => Err(StoreError::new(StoreErrorKind::Corrupt, message)),
+            Some(error) => Err(error),
             None => {
                 Ok(behind.map(|key| stem_of(&name(kind::KEY, &key)).map_or(key.clone(), |stem| stem[1..].to_vec())))
             }

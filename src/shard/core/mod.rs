@@ -229,8 +229,9 @@ impl Core {
 
     /// Keeps memory within its budget: what was not touched for long, and is in the store with epoch `written` or an earlier
     /// one, leaves it. Looks at a bounded number of keys.
-    pub fn evict(&mut self, written: u64) {
-        let Some(budget) = self.shared.settings.durable.and_then(|durable| durable.budget) else { return };
+    /// Gives what is held and the budget, if it is far more even so.
+    pub fn evict(&mut self, written: u64) -> Option<(usize, usize)> {
+        let budget = self.shared.settings.durable.and_then(|durable| durable.budget)?;
         for (_, state) in &mut self.tasks {
             state.spill_ids(budget / DEDUP_SHARE);
             if let Some(tier) = &mut state.tier {
@@ -248,6 +249,7 @@ impl Core {
                 bytes = self.stats().bytes;
             }
         }
+        (bytes > budget + budget / BEYOND_SHARE).then_some((bytes, budget))
     }
 
     /// What is to be asked of the store, in order.
@@ -368,6 +370,8 @@ impl Core {
 
 /// Part of a shard's budget for dedup ids in memory: 1 / this.
 const DEDUP_SHARE: usize = 4;
+/// Memory is far beyond its budget with this part of it more: 1 / this.
+const BEYOND_SHARE: usize = 4;
 /// Keys looked at in one eviction, at most: some 10 ms.
 const EVICTION_LOOKS: usize = 1 << 18;
 /// Keys let go between two looks at how much is held.

@@ -45,7 +45,7 @@ pub(in super::super) fn restore_part(
                 ledger.changes.delete(partition, key);
             }
         }),
-        other => Err(Damaged(format!("a part of kind {other:#04x}, which this program does not know"))),
+        other => Err(Damaged::newer(format_args!("a part of kind {other:#04x}"))),
     };
     state.ledger = Some(ledger);
     read
@@ -89,12 +89,12 @@ fn restore_rule(
             let waiting = rule::read_waiting(names, number, value)?;
             let (of_rule, _) = held.rule_or_begin(index, || RuleState::Sequence(Box::<SequenceState>::default()));
             let RuleState::Sequence(sequence) = of_rule else {
-                return Err(Damaged(format!("a waiting match for rule {}, which is no sequence", rule.id)));
+                return Err(Damaged::new(format!("a waiting match for rule {}, which is no sequence", rule.id)));
             };
             sequence.next_number = sequence.next_number.max(number + 1);
             sequence.waiting.push_back(waiting);
         }
-        other => return Err(Damaged(format!("a key's part of tag {other}"))),
+        other => return Err(Damaged::newer(format_args!("a key's part of tag {other}"))),
     }
     Ok(true)
 }

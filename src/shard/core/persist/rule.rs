@@ -120,7 +120,7 @@ fn read_match(known: &Known, reader: &mut Reader<'_>) -> Result<Match, Damaged> 
     let before = reader.option(read_time)?;
     let count = reader.count()?;
     let events: SmallVec<[_; 2]> = (0..count).map(|_| evidence::read(known, reader)).collect::<Result<_, _>>()?;
-    let first = events.first().ok_or_else(|| Damaged("a match without events".to_owned()))?;
+    let first = events.first().ok_or_else(|| Damaged::new("a match without events"))?;
     Ok(Match { first: first.time, before, events })
 }
 
@@ -160,7 +160,7 @@ pub(super) fn read_state(
             let number = reader.int()?;
             Ok(RuleState::Tumbling(Box::new(Tumbling::new(rule, number, reader.uint()?))))
         }
-        _ => Err(Damaged(format!("state of pattern {tag} for rule {}, which has another pattern", rule.id))),
+        _ => Err(Damaged::new(format!("state of pattern {tag} for rule {}, which has another pattern", rule.id))),
     }
 }
 
