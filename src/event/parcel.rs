@@ -1,5 +1,7 @@
 //! What travels in the rings: from sources to shards, and from both to the committer. Parcels are recycled.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::change::Changes;
@@ -22,6 +24,17 @@ pub struct ToShard {
     pub mark: Option<Mark>,
 }
 
+/// A task that goes on where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Which.
+    pub task: Task,
+    /// The watermark that it had reached.
+    pub watermark: Timestamp,
+    /// Rules that are new to it and are first run over what it holds.
+    pub backfill: Arc<[RuleIndex]>,
+}
+
 /// A mark in the stream of batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
@@ -31,8 +44,8 @@ pub enum Mark {
     Finish,
     /// These tasks were revoked and are committed: forget them.
     DropTasks(Vec<Task>),
-    /// These tasks came to us, with the watermark at which each stood: take their state up before any signal of theirs.
-    Restore(Vec<(Task, Timestamp)>),
+    /// These tasks came to us: take their state up before any signal of theirs.
+    Restore(Vec<Resumed>),
 }
 
 impl ToShard {

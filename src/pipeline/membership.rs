@@ -10,7 +10,7 @@ use super::spec::{Control, Locality};
 use super::state::Recovery;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
 use crate::epoch::{Notice, Order, TaskRecord};
-use crate::event::{Clock, PartitionClockState, Task, Timestamp, TopicTable};
+use crate::event::{Clock, PartitionClockState, Task, TopicTable};
 use crate::fault;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
@@ -183,10 +183,7 @@ impl Membership {
             if !readers.is_empty() {
                 let tasks: BTreeSet<Task> = readers.iter().map(Reader::task).collect();
                 // A task without a watermark has state all the same: signals that wait for one, ids for dedup.
-                let stood = |task: Task| {
-                    let watermark = restored.get(&task)?.watermarks.get(&task).copied();
-                    Some((task, watermark.unwrap_or(Timestamp::MIN)))
-                };
+                let stood = |task: Task| Some(self.recovery.as_ref()?.resumed(task, restored.get(&task)?));
                 let tasks = tasks.into_iter().filter_map(stood).collect();
                 drop(line.commands.send(Command::Assign(readers, tasks)));
                 line.bell.ring();

@@ -297,7 +297,7 @@ impl Wires {
         let state = self.recovery.as_ref().zip(spec.state.as_ref()).map(|(recovery, home)| ShardState {
             store: Arc::clone(&home.store),
             cut,
-            tasks: recovery.instance().map(|_| (0, recovery.instance_watermark())).into_iter().collect(),
+            tasks: recovery.instance().map(|record| recovery.resumed(0, record)).into_iter().collect(),
             line: self.line(),
             written: self.written.clone(),
         });

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::core::{Core, kind};
+use super::core::{Core, Output, kind};
 use super::fetch::carry_out;
-use crate::event::{Task, Timestamp};
+use crate::event::{Resumed, Task};
 use crate::store::codec::Reader;
 use crate::store::{Store, StoreError};
 
@@ -20,17 +20,18 @@ pub struct Restored {
     pub bytes: u64,
 }
 
-/// Takes up what `partitions` hold of `task`, which stood at `watermark`.
+/// Takes up what `partitions` hold of a task; `out` takes what rules find that are run over it.
 pub fn restore(
     core: &mut Core,
     store: &dyn Store,
-    task: Task,
-    watermark: Timestamp,
+    resumed: &Resumed,
     partitions: impl IntoIterator<Item = u16>,
+    out: &mut Output,
 ) -> Result<Restored, StoreError> {
-    core.restore(task, watermark);
+    let task = resumed.task;
+    core.restore(resumed);
     let range = core.range();
-    let mut restoring = Restoring { core, store, task, restored: Restored::default() };
+    let mut restoring = Restoring { core, store, task, out, restored: Restored::default() };
     for partition in partitions {
         restoring.look_for_unknown(partition)?;
         for kind in [kind::DEDUP, kind::SUPPRESSION, kind::ORDER] {
@@ -53,8 +54,8 @@ pub fn restore(
             }
         }
     }
-    let restored = restoring.restored;
-    core.restored(task);
+    let Restoring { core, out, restored, .. } = restoring;
+    core.restored(task, out);
     Ok(restored)
 }
 
@@ -70,6 +71,7 @@ struct Restoring<'a> {
     core: &'a mut Core,
     store: &'a dyn Store,
     task: Task,
+    out: &'a mut Output,
     restored: Restored,
 }
 
@@ -120,7 +122,7 @@ impl Restoring<'_> {
 
     /// Lets go what does not fit.
     fn settle(&mut self) -> Result<(), StoreError> {
-        for request in self.core.restored_keys(self.task) {
+        for request in self.core.restored_keys(self.task, self.out) {
             carry_out(self.store, request)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::core::{Core, Cut, Output};
 use super::fetch::{Asked, Line};
 use super::restore::restore;
-use crate::event::{Mark, Report, Stuck, Task, Timestamp, ToShard};
+use crate::event::{Mark, Report, Resumed, Stuck, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
 use crate::ring::{Bell, Consumer, Level, Producer, Step};
 use crate::store::codec::Damaged;
@@ -54,8 +54,8 @@ pub struct ShardState {
     pub store: Arc<dyn Store>,
     /// The changelog partitions of a task.
     pub cut: Cut,
-    /// Tasks that are ours from the start, with the watermark at which each stood.
-    pub tasks: Vec<(Task, Timestamp)>,
+    /// Tasks that are ours from the start.
+    pub tasks: Vec<Resumed>,
     /// To whom reads the disk for us.
     pub line: Line,
     /// The newest epoch of this committer that the store has.
@@ -233,14 +233,15 @@ impl Worker {
     }
 
     /// Takes up the state of tasks: their watermarks stand where they stood, on every ring.
-    fn restore(&mut self, tasks: &[(Task, Timestamp)]) {
+    fn restore(&mut self, tasks: &[Resumed]) {
         let Some(state) = &self.state else { return };
-        for &(task, watermark) in tasks {
+        for resumed in tasks {
+            let &Resumed { task, watermark, .. } = resumed;
             self.clocks.retain(|clock| clock.task != task);
             let by_lane = vec![watermark; self.lanes.len()];
             self.clocks.push(TaskClock { task, by_lane, reached: watermark });
-            let (core, partitions) = (&mut self.core, state.cut.partitions_of(task));
-            let read = self.pulse.during(Doing::Disk, || restore(core, &*state.store, task, watermark, partitions));
+            let (core, out, partitions) = (&mut self.core, &mut self.out, state.cut.partitions_of(task));
+            let read = self.pulse.during(Doing::Disk, || restore(core, &*state.store, resumed, partitions, out));
             if let Err(error) = read {
                 return self.give_up(stuck(error));
             }

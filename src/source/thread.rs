@@ -10,7 +10,7 @@ use super::clock::{Board, PartitionClock};
 use super::outgoing::Outgoing;
 use super::reader::{Processor, Reader};
 use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
-use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
+use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Resumed, Span, Task, Timestamp};
 use crate::fault::{self, Bug};
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
 use crate::ring::{BarrierLine, Bell, Step};
@@ -30,8 +30,8 @@ const PROBE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the pipeline tells a source.
 pub enum Command {
-    /// Read these partitions; the tasks, restored at these watermarks, are new here.
-    Assign(Vec<Reader>, Vec<(Task, Timestamp)>),
+    /// Read these partitions; these tasks of theirs are new here.
+    Assign(Vec<Reader>, Vec<Resumed>),
     /// Stop reading these, then answer on the channel.
     Release(Vec<TopicPartition>, Sender<()>),
     /// Forget these; their epochs are committed.
@@ -179,7 +179,8 @@ impl Source {
             match command {
                 Command::Assign(readers, tasks) => {
                     if !tasks.is_empty() {
-                        tasks.iter().for_each(|(task, at)| self.parts.outgoing.restore(*task, *at));
+                        let outgoing = &mut self.parts.outgoing;
+                        tasks.iter().for_each(|resumed| outgoing.restore(resumed.task, resumed.watermark));
                         self.parts.outgoing.mark(&Mark::Restore(tasks));
                     }
                     for mut reader in readers {

@@ -15,7 +15,7 @@ use throughline::detect::Detector;
 use throughline::epoch::record::PartitionRecord;
 use throughline::epoch::{Progress, TaskRecord};
 use throughline::event::{
-    Changes, Correlation, HashRange, Origin, Outcome, OutcomeCounts, PartitionClockState, Span, Timestamp, TopicTable,
+    Changes, Correlation, HashRange, Origin, Outcome, OutcomeCounts, PartitionClockState, Resumed, Span, Timestamp, TopicTable,
 };
 use throughline::rules::RuleFile;
 use throughline::rules::plan::Plan;
@@ -30,7 +30,7 @@ use throughline::store::{Batch, Store};
 const RULES: &str = r#"
 id: pending
 query: |
-  sequence by k with maxspan=1h
+  sequence by k with maxspan=35s
     ![any where t == "z"]
     [any where t == "a"]
     [any where t == "b"]
@@ -345,7 +345,8 @@ fn every_file_is_read_and_means_what_it_meant() {
         let store = MemoryStore::default();
         store.write(&Batch { changes: vec![&changes], applied: Vec::new() }).expect("memory");
         let mut engine = Engine::new();
-        restore(&mut engine.core, &store, 0, time_of(REACHED), 0..16)
+        let resumed = Resumed { task: 0, watermark: time_of(REACHED), backfill: [].into() };
+        restore(&mut engine.core, &store, &resumed, 0..16, &mut engine.out)
             .unwrap_or_else(|error| panic!("{kind}-v{version}: {error}"));
         assert_eq!(engine.finish(), wanted, "{kind}-v{version}");
     }

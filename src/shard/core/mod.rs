@@ -9,6 +9,7 @@
 //! at once after dedup; the others see events in total order, mixed with their deadlines.
 
 mod aggregate;
+mod backfill;
 mod dedup;
 mod keys;
 mod matching;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
-    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
-    Span, Stage, Task, Timestamp, TopicId, TopicTable,
+    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Resumed,
+    Signal, Span, Stage, Task, Timestamp, TopicId, TopicTable,
 };
 use crate::rules::plan::Plan;
 use crate::store::codec::Damaged;
+use backfill::Backfill;
 use persist::Ledger;
 pub use persist::{Cut, Durable, kind};
 use task::{Shared, TaskState, Until};
@@ -306,8 +308,8 @@ impl Core {
     }
 
     /// The keys taken up so far are whole: lets those go that do not fit, and says what is to be put into scratch space.
-    pub fn restored_keys(&mut self, task: Task) -> Vec<Request> {
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared);
+    pub fn restored_keys(&mut self, task: Task, out: &mut Output) -> Vec<Request> {
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared, out);
         // What is being restored is in the store, and counts as stored with epoch 0. The hand passes once to see who was
         // touched, and once to let go.
         self.evict(0);
@@ -317,10 +319,12 @@ impl Core {
         requests
     }
 
-    /// Begins to restore a task that stood at this watermark; its parts follow.
-    pub fn restore(&mut self, task: Task, watermark: Timestamp) {
-        self.drop_task(task);
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).watermark = watermark;
+    /// Begins to restore a task; its parts follow.
+    pub fn restore(&mut self, resumed: &Resumed) {
+        self.drop_task(resumed.task);
+        let state = task_state(&mut self.tasks, resumed.task, self.shared.settings.durable, self.epoch);
+        state.watermark = resumed.watermark;
+        state.backfill = Backfill::of(&self.shared.plan, &resumed.backfill);
     }
 
     /// Takes one part of a task that is being restored. Parts come in key order within each changelog partition.
@@ -330,8 +334,8 @@ impl Core {
     }
 
     /// All parts of a task were restored.
-    pub fn restored(&mut self, task: Task) {
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared);
+    pub fn restored(&mut self, task: Task, out: &mut Output) {
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared, out);
     }
 
     /// Forgets a task's state: its partition was revoked.

@@ -134,6 +134,11 @@ impl Ledger {
         }
     }
 
+    /// Whose it is.
+    pub(super) fn task(&self) -> Task {
+        self.task
+    }
+
     /// What is not keyed lies in the partition of the first hash that its writer owned.
     fn partition_of_writer(&self, writer: u16) -> u16 {
         self.partition(u64::from(writer) << 48)

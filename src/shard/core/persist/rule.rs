@@ -9,11 +9,13 @@
 //!
 //! A match is `before? · count, evidence…`. What a window holds and measures follows from the timeline.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::names::{Known, Names, Used};
 use super::{Ledger, evidence};
-use crate::event::{Span, Timestamp};
+use crate::event::{Evidence, Span, Timestamp};
 use crate::rules::plan::{Pattern, Rule};
 use crate::shard::core::aggregate::{self, Sliding, Tumbling};
 use crate::shard::core::sequence::{Match, Pending, SequenceState, Waiting};
@@ -162,6 +164,26 @@ pub(super) fn read_state(
         }
         _ => Err(Damaged::new(format!("state of pattern {tag} for rule {}, which has another pattern", rule.id))),
     }
+}
+
+/// The events of all matches in a part, whatever its rule.
+pub(super) fn read_events(names: &Names, tag: u8, value: &[u8]) -> Result<Vec<Arc<Evidence>>, Damaged> {
+    let mut reader = Reader::new(value);
+    reader.version(VERSION)?;
+    let known = Known::read(names, &mut reader)?;
+    let mut events = Vec::new();
+    if tag == WAITING {
+        read_time(&mut reader)?;
+        events.extend(read_match(&known, &mut reader)?.events);
+    } else if reader.byte()? == SEQUENCE {
+        (reader.option(read_time)?, reader.option(read_time)?);
+        reader.small::<u32>()?;
+        for _ in 0..reader.count()? {
+            reader.small::<u16>()?;
+            events.extend(read_match(&known, &mut reader)?.events);
+        }
+    }
+    Ok(events)
 }
 
 /// A match that waits.
