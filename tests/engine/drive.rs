@@ -147,7 +147,8 @@ impl<'a> Engine<'a> {
 
     /// From the next restart on, these are the rules; those that ask for it are run over the past then.
     fn change_rules(&mut self, plan: Arc<Plan>) {
-        self.backfill = (0..).map(RuleIndex).zip(&plan.rules).filter(|(_, rule)| rule.backfill).map(|(at, _)| at).collect();
+        self.backfill =
+            (0..).map(RuleIndex).zip(&plan.rules).filter(|(_, rule)| rule.backfill).map(|(at, _)| at).collect();
         self.decoder = decoder(&plan);
         self.event = self.decoder.new_event();
         self.detector = Detector::new(Arc::clone(&plan));

@@ -15,7 +15,8 @@ use throughline::detect::Detector;
 use throughline::epoch::record::PartitionRecord;
 use throughline::epoch::{Progress, TaskRecord};
 use throughline::event::{
-    Changes, Correlation, HashRange, Origin, Outcome, OutcomeCounts, PartitionClockState, Resumed, Span, Timestamp, TopicTable,
+    Changes, Correlation, HashRange, Origin, Outcome, OutcomeCounts, PartitionClockState, Resumed, Span, Timestamp,
+    TopicTable,
 };
 use throughline::rules::RuleFile;
 use throughline::rules::plan::Plan;

@@ -20,7 +20,8 @@ use super::state::{KeyState, RuleState};
 use super::task::{Shared, TaskState, Until};
 use crate::detect::{Detector, fields_of, keys_of};
 use crate::event::{
-    DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Projected, RuleIndex, Signal, StepId, Task, Timestamp, Val,
+    DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Projected, RuleIndex, Signal, StepId, Task, Timestamp,
+    Val,
 };
 use crate::rules::plan::{ConditionId, Plan};
 
@@ -132,8 +133,9 @@ impl Backfill {
         detector.detect(projected, hits);
         let mut found = SmallVec::new();
         for (step, fields) in hits.iter().filter_map(|condition| steps.get(condition)).flatten() {
-            let known =
-                |field: &FieldId| !matches!(projected.get(*field), Val::Absent) || kept_by.iter().any(|rule| keeps(rule, *field));
+            let known = |field: &FieldId| {
+                !matches!(projected.get(*field), Val::Absent) || kept_by.iter().any(|rule| keeps(rule, *field))
+            };
             let Some(of) = plan.steps.get(step.0 as usize) else { continue };
             if of.dimension != dimension || !fields.iter().all(known) {
                 continue;
