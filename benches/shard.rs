@@ -37,6 +37,7 @@ fn rule(id: &str, pattern: Pattern, dimension: u32) -> Rule {
         summary: None,
         output_topic: None,
         output_key: None,
+        backfill: false,
         place: String::new(),
     }
 }

@@ -16,6 +16,13 @@ pub const ARRAY_ELEMENTS_MAX: usize = 1024;
 /// Most keys one event may stand for in one dimension (arrays in `by` fields, every combination).
 pub const KEYS_PER_EVENT_MAX: usize = 64;
 
+/// Largest correlation key. It is part of the key of every piece of its state, which goes to Kafka as one record, so it must stay
+/// well below `max.message.bytes`; the longest command line of Linux, which some rule may group by, is as long.
+pub const KEY_BYTES_MAX: usize = 128 << 10;
+
+/// Least `max.message.bytes` of a changelog topic: a key of [`KEY_BYTES_MAX`] and as much of a value again.
+pub const CHANGELOG_RECORD_BYTES_MIN: usize = 2 * KEY_BYTES_MAX;
+
 /// Most events printed in one correlation: first and last halves; `values.count` has the true number.
 pub const CORRELATION_EVENTS_MAX: usize = 100;
 

@@ -175,6 +175,8 @@ pub struct LogInfo {
     pub id: String,
     /// How long a tombstone stays readable at least.
     pub delete_retention: Duration,
+    /// Its `max.message.bytes`.
+    pub record_bytes_max: usize,
     /// It was missing, and we made it.
     pub created: bool,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{self, Settings};
 use crate::epoch::StateHome;
 use crate::event::Timestamp;
-use crate::limits::{STORE_CACHE_SHARE, STORE_WRITE_BUFFER_SHARE};
+use crate::limits::{CHANGELOG_RECORD_BYTES_MIN, STORE_CACHE_SHARE, STORE_WRITE_BUFFER_SHARE};
 use crate::pipeline::{INSTANCE_CUT, PipelineError, Spec, Stage};
 use crate::store::rocks::{Options, RocksStore};
 use crate::store::{StoreError, StoreErrorKind};
@@ -48,6 +48,14 @@ pub fn open(settings: &Settings, spec: &Spec) -> Result<StateHome, PipelineError
         );
         return Err(PipelineError { stage: Stage::Setup, message });
     }
+    if log.record_bytes_max < CHANGELOG_RECORD_BYTES_MIN {
+        let message = format!(
+            "changelog topic {topic} has max.message.bytes={}, at least {CHANGELOG_RECORD_BYTES_MIN} are needed: \
+             kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config max.message.bytes=1048588",
+            log.record_bytes_max
+        );
+        return Err(PipelineError { stage: Stage::Setup, message });
+    }
     let memory = settings.state.memory_bytes;
     let (store, opened) = RocksStore::open(&Options {
         directory: settings.state.directory.clone(),
@@ -62,5 +70,6 @@ pub fn open(settings: &Settings, spec: &Spec) -> Result<StateHome, PipelineError
     })?;
     tracing::info!(directory = %settings.state.directory.display(), "{opened}");
     let tombstones_kept: Duration = log.delete_retention;
-    Ok(StateHome { store: Arc::new(store), changelog: topic.into(), tombstones_kept })
+    let (changelog, record_bytes_max) = (topic.into(), log.record_bytes_max);
+    Ok(StateHome { store: Arc::new(store), changelog, tombstones_kept, record_bytes_max })
 }

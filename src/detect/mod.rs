@@ -18,6 +18,7 @@ mod expr;
 mod function;
 mod glob;
 mod index;
+mod keys;
 mod literal;
 mod matcher;
 pub mod naive;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use crate::event::{FieldId, Projected};
 use crate::rules::plan::{ConditionId, Plan};
 use index::{FieldIndex, Fired};
+pub use keys::{fields_of, keys_of};
 use trigger::{Fact, Trigger};
 use verify::Verifier;
 

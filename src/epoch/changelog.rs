@@ -13,8 +13,11 @@ use crate::event::{Changes, stable_hash64};
 use crate::fault::{self, Bug};
 use crate::store::codec::{Damaged, Reader, Writer};
 
-/// Bytes of one chunk: with key and headers below Kafka's default `max.message.bytes` of 1 MiB.
+/// Bytes of one chunk at most: with a key of any size below Kafka's default `max.message.bytes` of 1 MiB.
 const CHUNK: usize = 900 << 10;
+
+/// Room that a record takes beside its key and value: the header of its batch and lengths, our own key of a chunk.
+const OVERHEAD: usize = 512;
 
 const CHUNK_KEY: u8 = 0xfe;
 const CHUNKED: u8 = 0xff;
@@ -23,13 +26,19 @@ const CHUNKED: u8 = 0xff;
 #[derive(Debug)]
 pub struct Changelog {
     topic: Arc<str>,
-    chunk: usize,
+    record_bytes_max: usize,
 }
 
 impl Changelog {
-    /// For this topic.
-    pub fn new(topic: Arc<str>) -> Changelog {
-        Changelog { topic, chunk: CHUNK }
+    /// For this topic, whose `max.message.bytes` are given.
+    pub fn new(topic: Arc<str>, record_bytes_max: usize) -> Changelog {
+        Changelog { topic, record_bytes_max }
+    }
+
+    /// Most bytes of a value that go with this key in one record. Keys are bounded (`KEY_BYTES_MAX`), and so is the topic's limit
+    /// from below, so there is always room for something.
+    fn chunk(&self, key: &[u8]) -> usize {
+        self.record_bytes_max.saturating_sub(OVERHEAD + key.len()).clamp(1, CHUNK)
     }
 
     fn record(&self, partition: u16, key: Vec<u8>, value: Option<Vec<u8>>) -> OutRecord {
@@ -43,12 +52,13 @@ impl Changelog {
             if value.is_none() && fault::planted(Bug::TombstoneLost) {
                 continue;
             }
-            let Some(large) = value.filter(|value| value.len() > self.chunk) else {
+            let chunk = self.chunk(key);
+            let Some(large) = value.filter(|value| value.len() > chunk) else {
                 send(self.record(partition, key.to_vec(), value.map(<[u8]>::to_vec)));
                 continue;
             };
             let mut chunks = 0;
-            for (number, chunk) in large.chunks(self.chunk).enumerate() {
+            for (number, chunk) in large.chunks(chunk).enumerate() {
                 let mut name = vec![CHUNK_KEY];
                 name.extend_from_slice(&(number as u16).to_be_bytes());
                 name.extend_from_slice(key);
@@ -103,7 +113,7 @@ impl Reassembly {
         match self.missing.into_iter().next() {
             None => Ok(()),
             Some(((partition, key), damage)) => {
-                Err(Damaged(format!("part {key:02x?} in partition {partition} of the changelog: {damage}")))
+                Err(Damaged::new(format!("part {key:02x?} in partition {partition} of the changelog: {damage}")))
             }
         }
     }
@@ -114,7 +124,7 @@ fn whole(head: &[u8], chunks: Option<Vec<u8>>) -> Result<Vec<u8>, Damaged> {
     let (_, len, hash) = (reader.uint()?, reader.uint()?, reader.fixed()?);
     chunks
         .filter(|value| value.len() as u64 == len && stable_hash64(0, value) == hash)
-        .ok_or_else(|| Damaged("chunks of a large value are missing".to_owned()))
+        .ok_or_else(|| Damaged::new("chunks of a large value are missing"))
 }
 
 #[cfg(test)]
@@ -123,7 +133,8 @@ mod tests {
 
     fn records(changes: &Changes) -> Vec<OutRecord> {
         let mut records = Vec::new();
-        Changelog { topic: "log".into(), chunk: 4 }.records(changes, |record| records.push(record));
+        // Four bytes of a value beside a key of five.
+        Changelog::new("log".into(), OVERHEAD + 5 + 4).records(changes, |record| records.push(record));
         records
     }
 

@@ -10,11 +10,14 @@ use super::assembly::{Assembly, Epoch};
 use super::progress::Progress;
 use super::state::{Prepared, StateParts};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
-use crate::event::{Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Timestamp, TopicId, TopicTable};
+use crate::event::{
+    Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Stuck, Timestamp, TopicId, TopicTable,
+};
 use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
+use crate::telemetry::liveness::{Doing, Pulse};
 
 /// What the outputs are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub struct CommitterParts {
     pub notices: Sender<Notice>,
     /// Totals of committed epochs.
     pub progress: Arc<Mutex<Progress>>,
+    /// Beats once a step.
+    pub pulse: Pulse,
 }
 
 /// The sole owner of commit.
@@ -149,6 +154,7 @@ impl Committer {
     /// One look at everything, and the commit of every epoch that is whole; waits for the broker alone. Done when the last
     /// epoch of a bounded input is committed, or after a failure; the [`Notice`] is given.
     pub fn step(&mut self) -> Step {
+        self.parts.pulse.beat();
         let (step, notice) = match self.turn() {
             Ok(Step::Done) => (Step::Done, Some(Notice::Finished)),
             Ok(step) => (step, None),
@@ -223,8 +229,12 @@ impl Committer {
 
     /// Encodes a report's records into its epoch; with `at_least_once` they go out at once.
     fn take(&mut self, sender: usize, report: Report) -> Result<(), BrokerError> {
-        if let Some(message) = report.failed {
-            return Err(BrokerError::new(ErrorKind::State, message));
+        if let Some(stuck) = report.failed {
+            return Err(match stuck {
+                Stuck::Damaged(message) => BrokerError::new(ErrorKind::State, message),
+                Stuck::Newer(message) => BrokerError::new(ErrorKind::Setting, message),
+                Stuck::Disk(message) => BrokerError::new(ErrorKind::File, message),
+            });
         }
         let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
         let limits = &self.parts.limits;
@@ -269,7 +279,10 @@ impl Committer {
                 epoch.bytes += records.iter().map(OutRecord::bytes).sum::<usize>();
                 epoch.records.append(&mut records);
             }
-            Some(producer) => records.into_iter().try_for_each(|record| producer.send(record))?,
+            Some(producer) => {
+                let send = || records.into_iter().try_for_each(|record| producer.send(record));
+                self.parts.pulse.during(Doing::Broker, send)?;
+            }
         }
         self.unfinished -= usize::from(report.finished);
         if let Some(barrier) = report.barrier {
@@ -289,7 +302,7 @@ impl Committer {
         let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
         if moved || spoken || !epoch.changes.is_empty() {
             if let Some(producer) = &mut self.parts.at_once {
-                producer.flush(Duration::from_secs(30))?;
+                self.parts.pulse.during(Doing::Broker, || producer.flush(Duration::from_secs(30)))?;
             }
             let prepared = self
                 .parts
@@ -310,7 +323,8 @@ impl Committer {
             self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
             fault::point("epoch.committed");
             if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
-                state.store(number, &prepared, self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                let (ends, now_ms) = (self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                self.parts.pulse.during(Doing::Disk, || state.store(number, &prepared, ends, now_ms));
                 fault::point("epoch.stored");
             }
             self.stored = std::mem::take(&mut epoch.positions);
@@ -331,26 +345,26 @@ impl Committer {
         records: Vec<OutRecord>,
         changelog: Option<&Prepared>,
     ) -> Result<(), BrokerError> {
-        let producer = &mut self.parts.producer;
-        let state = self.parts.state.as_ref();
+        let CommitterParts { producer, state, pulse, group, .. } = &mut self.parts;
+        let state = state.as_ref();
         if fault::planted(Bug::OffsetsBeforeOutputs) {
             producer.begin()?;
-            producer.commit(positions, &*self.parts.group)?;
+            producer.commit(positions, &**group)?;
         }
         let sent = producer.begin().and_then(|()| {
             fault::point("epoch.begun");
-            records.into_iter().try_for_each(|record| producer.send(record))?;
+            pulse.during(Doing::Broker, || records.into_iter().try_for_each(|record| producer.send(record)))?;
             fault::point("epoch.outputs-sent");
             if let (Some(state), Some(prepared)) = (state, changelog) {
-                state.send(prepared, &mut **producer)?;
+                pulse.during(Doing::Broker, || state.send(prepared, &mut **producer))?;
                 fault::point("epoch.changelog-sent");
             }
             fault::point("epoch.before-commit");
-            producer.commit(positions, &*self.parts.group)
+            pulse.during(Doing::Broker, || producer.commit(positions, &**group))
         });
         if let Err(error) = &sent
             && !matches!(error.kind, ErrorKind::Uncertain | ErrorKind::Fenced | ErrorKind::Fatal)
-            && let Err(abort) = producer.abort()
+            && let Err(abort) = pulse.during(Doing::Broker, || producer.abort())
         {
             tracing::warn!(%abort, "the transaction could not be aborted; the next producer of this instance does it");
         }

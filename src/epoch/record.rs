@@ -1,11 +1,16 @@
 //! The task record: where a task stands. Written with every epoch that changed it, in the same transaction as the offsets.
 //!
-//! Part key `01` in the task's first changelog partition. Value, version 1:
-//! `epoch · written (ms) · watermarks: count, (task, watermark)… · partitions: count, (topic, partition, next offset, newest event
+//! Part key `01` in the task's first changelog partition. Value, version 2:
+//! `program version · epoch · written (ms) · watermarks: count, (task, watermark)… · partitions: count, (topic, partition, next offset, newest event
 //! time, its stamp, idle)… · counts: count, (topic, one number an outcome)… · correlations: count, (rule, n)… · dead letters: count,
 //! (code, n)…`
+//!
+//! Version 1 had no program version. In every later one, also those that this program does not know, it stands right behind the
+//! version byte, so that a program that is too old can say which one to start instead.
+//!
+//! Beside it, part key `02`: the rules that have run, written when they change. Value, version 1: `count, content hash (8)…`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Progress;
@@ -16,7 +21,14 @@ use crate::store::codec::{Damaged, Reader, Writer};
 /// Part key of a task record.
 pub const KEY: &[u8] = &[0x01];
 
-const VERSION: u8 = 1;
+/// Part key of a task's rules.
+pub const RULES_KEY: &[u8] = &[0x02];
+
+/// Part keys below this are of a task as a whole.
+pub const KEYS_END: u8 = 0x10;
+
+const VERSION: u8 = 2;
+const RULES_VERSION: u8 = 1;
 
 /// Where one input partition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +42,8 @@ pub struct PartitionRecord {
 /// Where a task stands after an epoch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskRecord {
+    /// Version of the program that wrote it; empty: unknown, or not written yet.
+    pub writer: String,
     /// The epoch that changed it last; also in the metadata of its offsets.
     pub epoch: u64,
     /// When that was, by the wall clock, milliseconds since the epoch.
@@ -40,6 +54,9 @@ pub struct TaskRecord {
     pub partitions: BTreeMap<TopicPartition, PartitionRecord>,
     /// What was counted since its creation.
     pub progress: Progress,
+    /// Rules that have run here, by content hash: none of them is run over the past again. A part of its own, not in the bytes of the
+    /// record.
+    pub rules: BTreeSet<u64>,
 }
 
 impl TaskRecord {
@@ -57,6 +74,7 @@ impl TaskRecord {
     pub fn write(&self, out: &mut Writer) {
         out.clear();
         out.byte(VERSION);
+        out.blob(env!("CARGO_PKG_VERSION").as_bytes());
         out.uint(self.epoch);
         out.int(self.written_ms);
         out.uint(self.watermarks.len() as u64);
@@ -91,11 +109,35 @@ impl TaskRecord {
         }
     }
 
+    /// The bytes of its rules.
+    pub fn write_rules(&self, out: &mut Writer) {
+        out.clear();
+        out.byte(RULES_VERSION);
+        out.uint(self.rules.len() as u64);
+        self.rules.iter().for_each(|rule| out.fixed(*rule));
+    }
+
+    /// Its rules from their bytes.
+    pub fn read_rules(value: &[u8]) -> Result<BTreeSet<u64>, Damaged> {
+        let mut reader = Reader::new(value);
+        reader.version(RULES_VERSION)?;
+        (0..reader.count()?).map(|_| reader.fixed()).collect()
+    }
+
     /// From its bytes.
     pub fn read(value: &[u8]) -> Result<TaskRecord, Damaged> {
         let mut reader = Reader::new(value);
-        reader.version(VERSION)?;
-        let mut record = TaskRecord { epoch: reader.uint()?, written_ms: reader.int()?, ..TaskRecord::default() };
+        let writer = match reader.version(VERSION) {
+            Ok(1) => String::new(),
+            Ok(_) => reader.text()?.to_owned(),
+            Err(damage) if damage.is_newer() => {
+                let writer = reader.text().unwrap_or("unknown");
+                return Err(Damaged::newer(format_args!("a layout of program version {writer}")));
+            }
+            Err(damage) => return Err(damage),
+        };
+        let (epoch, written_ms) = (reader.uint()?, reader.int()?);
+        let mut record = TaskRecord { writer, epoch, written_ms, ..TaskRecord::default() };
         for _ in 0..reader.count()? {
             let task = reader.small()?;
             record.watermarks.insert(task, Timestamp(reader.int()?));
@@ -132,7 +174,8 @@ mod tests {
     use super::*;
 
     fn record() -> TaskRecord {
-        let mut record = TaskRecord { epoch: 57, written_ms: 1_700_000_000_123, ..TaskRecord::default() };
+        let writer = env!("CARGO_PKG_VERSION").to_owned();
+        let mut record = TaskRecord { writer, epoch: 57, written_ms: 1_700_000_000_123, ..TaskRecord::default() };
         record.watermarks.insert(0, Timestamp(-5));
         let partition = TopicPartition { topic: "events".into(), partition: 3 };
         let clock = PartitionClockState { newest: Timestamp(99), stamp: Timestamp::MIN, idle: true };
@@ -156,14 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_read_for_ever() {
-        let mut bytes = vec![1, 57];
-        bytes.extend([0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62]);
-        bytes.extend([0; 5]);
-        let read = TaskRecord::read(&bytes).expect("version 1");
-        assert_eq!((read.epoch, read.written_ms), (57, 1_700_000_000_123));
-        bytes[0] = 2;
-        assert!(TaskRecord::read(&bytes).is_err_and(|e| e.0.contains("version 2")));
+    fn a_record_of_the_future_says_who_wrote_it() {
+        let mut bytes = vec![VERSION + 1, 5];
+        bytes.extend(b"9.8.7 and more that is not known");
+        let refused = TaskRecord::read(&bytes).expect_err("newer");
+        assert!(refused.is_newer() && refused.to_string().contains("9.8.7"), "{refused}");
+    }
+
+    #[test]
+    fn rules_come_back() {
+        let (mut writer, mut record) = (Writer::default(), record());
+        record.rules.extend([0xfeed, u64::MAX]);
+        record.write_rules(&mut writer);
+        assert_eq!(TaskRecord::read_rules(writer.bytes()), Ok(record.rules));
+        assert!(TaskRecord::read_rules(&writer.bytes()[..9]).is_err());
     }
 
     #[test]

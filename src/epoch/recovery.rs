@@ -14,6 +14,7 @@ use super::record::{self, TaskRecord};
 use crate::broker::{Broker, BrokerError, ErrorKind, Flow, TopicPartition};
 use crate::event::{Changes, Clock};
 use crate::fault::{self, Bug};
+use crate::store::codec::Damaged;
 use crate::store::{Applied, Batch, Store, StoreError};
 
 /// Bytes of changes that are written to the store at once while it is brought level.
@@ -46,6 +47,8 @@ pub struct StateHome {
     /// How long the changelog keeps tombstones. A store that stood still for longer than half of it is not caught up: it
     /// would keep what was deleted.
     pub tombstones_kept: Duration,
+    /// The changelog's `max.message.bytes`.
+    pub record_bytes_max: usize,
 }
 
 /// What bringing the store level took.
@@ -134,11 +137,29 @@ impl StateHome {
             found = Some(TaskRecord::read(value));
             ControlFlow::Break(())
         })?;
-        let damaged = |damage| {
-            let kind = crate::store::StoreErrorKind::Corrupt;
-            StoreError::new(kind, format!("the task record of partition {partition} cannot be read: {damage}"))
+        let damaged = |damage: Damaged| {
+            StoreError::new(
+                damage.kind(),
+                format!("the record of the task in partition {partition} cannot be read: {damage}"),
+            )
         };
         let mut record = found.transpose().map_err(damaged)?;
+        if let Some(record) = &mut record {
+            let mut rules = None;
+            self.store.scan(partition, record::RULES_KEY, &[record::RULES_KEY[0] + 1], &mut |_, value| {
+                rules = Some(TaskRecord::read_rules(value));
+                ControlFlow::Break(())
+            })?;
+            record.rules = rules.transpose().map_err(damaged)?.unwrap_or_default();
+        }
+        let mut unknown = None;
+        self.store.scan(partition, &[record::RULES_KEY[0] + 1], &[record::KEYS_END], &mut |key, _| {
+            unknown = Some(damaged(Damaged::newer(format_args!("a part with the key {key:02x?}"))));
+            ControlFlow::Break(())
+        })?;
+        if let Some(unknown) = unknown {
+            return Err(unknown.into());
+        }
         if fault::planted(Bug::WatermarkBack) {
             record.iter_mut().for_each(|record| record.watermarks.clear());
         }

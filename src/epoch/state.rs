@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::assembly::Epoch;
 use super::changelog::Changelog;
@@ -10,6 +9,7 @@ use super::record::{self, PartitionRecord, TaskRecord};
 use crate::broker::{BrokerError, Producer, TopicPartition};
 use crate::event::{Changes, ReadPosition, Task, TopicTable};
 use crate::fault::{self, Bug};
+use crate::ring::Level;
 use crate::store::codec::Writer;
 use crate::store::{Applied, Batch, Store};
 
@@ -48,12 +48,13 @@ pub struct StateParts {
     pub grouping: Grouping,
     /// Where tasks stand, by the partition of their record; restored ones come in through [`StateParts::adopt`].
     pub records: BTreeMap<u16, TaskRecord>,
+    /// The present rules, by content hash.
+    pub rules: BTreeSet<u64>,
     /// Records of tasks that came to us, and, with `None`, of tasks that went.
     pub restored: crossbeam_channel::Receiver<(u16, Option<TaskRecord>)>,
-    /// The newest epoch of this committer that the store has.
-    pub written: Arc<AtomicU64>,
-    /// The store failed: it is left as it is, behind, and the changelog brings it level at the next start.
-    pub broken: bool,
+    /// The newest epoch of this committer that the store has. Stuck once the store failed: it is left as it is, behind, and
+    /// the changelog brings it level at the next start.
+    pub written: Level,
 }
 
 /// What an epoch adds to the transaction.
@@ -112,6 +113,11 @@ impl StateParts {
             held.watermarks.extend(of_group.map(|(task, watermark)| (*task, *watermark)));
             held.write(&mut writer);
             records.put(group, record::KEY, writer.bytes());
+            if held.rules != self.rules {
+                held.rules.clone_from(&self.rules);
+                held.write_rules(&mut writer);
+                records.put(group, record::RULES_KEY, writer.bytes());
+            }
         }
         changes.push(records);
         Prepared { changes }
@@ -137,24 +143,28 @@ impl StateParts {
 
     /// The epoch is committed: the store follows. A store that fails is not written any more by this committer; nothing is
     /// lost, the next start brings it level.
-    pub(super) fn store(&mut self, number: u64, prepared: &Prepared, ends: Vec<(i32, i64)>, now_ms: i64) {
-        if self.broken {
+    pub(super) fn store(&self, number: u64, prepared: &Prepared, ends: Vec<(i32, i64)>, now_ms: i64) {
+        if self.written.is_stuck() {
             return;
         }
         let applied =
             ends.into_iter().map(|(partition, position)| (partition as u16, Applied { position, written_ms: now_ms }));
         let batch = Batch { changes: prepared.changes.iter().collect(), applied: applied.collect() };
         if let Err(error) = self.store.write(&batch) {
-            self.broken = true;
-            tracing::error!(%error, "state can no longer be written to disk; going on from memory and the changelog, restart when the disk is well");
+            self.written.stick();
+            tracing::error!(
+                %error,
+                "state can no longer be written to disk; going on from memory, within state.memory, and the changelog: nothing \
+                 is lost. Restart when the disk is well"
+            );
         }
         self.written(number);
     }
 
     /// Nothing of an epoch is to be written, or all of it is.
     pub(super) fn written(&self, number: u64) {
-        if !self.broken {
-            self.written.store(number, Ordering::Release);
+        if !self.written.is_stuck() {
+            self.written.reach(number);
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum DeadCode {
     NotAnObject,
     /// Nested deeper than `limits::JSON_DEPTH_MAX`.
     TooDeep,
-    /// Larger than `limits::PAYLOAD_BYTES_MAX`.
+    /// Larger than `limits::PAYLOAD_BYTES_MAX`, or with a correlation key larger than `limits::KEY_BYTES_MAX`.
     TooLarge,
     /// The stream's time field is absent or null.
     MissingTime,
@@ -51,6 +51,8 @@ impl DeadCode {
 pub enum Stage {
     /// Bytes to event.
     Decode,
+    /// Event to keys.
+    Route,
     /// Event time against the watermark.
     Order,
 }
@@ -60,6 +62,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Stage::Decode => "decode",
+            Stage::Route => "route",
             Stage::Order => "order",
         }
     }

@@ -26,7 +26,7 @@ pub use heap::{allotted, evidence_bytes};
 pub use id::{Hash128, stable_hash64, stable_hash128};
 pub use key::{HashRange, Key, KeyBuilder, KeyPart, shard_of};
 pub use outcome::{Outcome, OutcomeCounts};
-pub use parcel::{Mark, PartitionClockState, ReadPosition, Report, ToShard};
+pub use parcel::{Mark, PartitionClockState, ReadPosition, Report, Resumed, Stuck, ToShard};
 pub use seldom::{Blank, Seldom};
 pub use signal::{Evidence, Late, LatePolicy, Origin, Signal};
 pub use time::{Span, SpanError, TimeError, Timestamp, parse_time_number, parse_time_text};

@@ -1,5 +1,7 @@
 //! What travels in the rings: from sources to shards, and from both to the committer. Parcels are recycled.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::change::Changes;
@@ -22,6 +24,17 @@ pub struct ToShard {
     pub mark: Option<Mark>,
 }
 
+/// A task that goes on where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Which.
+    pub task: Task,
+    /// The watermark that it had reached.
+    pub watermark: Timestamp,
+    /// Rules that are new to it and are first run over what it holds.
+    pub backfill: Arc<[RuleIndex]>,
+}
+
 /// A mark in the stream of batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
@@ -31,8 +44,8 @@ pub enum Mark {
     Finish,
     /// These tasks were revoked and are committed: forget them.
     DropTasks(Vec<Task>),
-    /// These tasks came to us, with the watermark at which each stood: take their state up before any signal of theirs.
-    Restore(Vec<(Task, Timestamp)>),
+    /// These tasks came to us: take their state up before any signal of theirs.
+    Restore(Vec<Resumed>),
 }
 
 impl ToShard {
@@ -73,6 +86,17 @@ pub struct ReadPosition {
     pub clock: PartitionClockState,
 }
 
+/// Why a shard cannot go on: its state cannot be read, or no longer be kept. What happened, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stuck {
+    /// Stored state is damaged: it can be rebuilt.
+    Damaged(String),
+    /// Stored state is of a newer version of this program: it must be left alone.
+    Newer(String),
+    /// The disk fails: what is committed is safe, and goes on where the disk is well.
+    Disk(String),
+}
+
 /// From a source or a shard to the committer. With `barrier` it closes the sender's part of that epoch.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -90,8 +114,8 @@ pub struct Report {
     pub announced: Vec<(Task, Timestamp)>,
     /// Parts of state that changed in the epoch (shards; only with `barrier`).
     pub changes: Changes,
-    /// The sender cannot go on: its state could not be read.
-    pub failed: Option<String>,
+    /// The sender cannot go on.
+    pub failed: Option<Stuck>,
     /// Closes this epoch for the sender.
     pub barrier: Option<u64>,
     /// The sender has finished a bounded input: nothing but barriers follow.

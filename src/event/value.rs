@@ -185,6 +185,18 @@ impl Projected {
         self.slots[field.index()] = Slot::Str { start, len: value.len() as u32 };
     }
 
+    /// Takes the values of an event that was kept; what it lacks is absent.
+    pub fn load(&mut self, kept: &FieldSet) {
+        self.clear();
+        self.text.push_str(&kept.text);
+        self.elements.extend_from_slice(&kept.elements);
+        for (field, slot) in &kept.entries {
+            if let Some(place) = self.slots.get_mut(field.index()) {
+                *place = *slot;
+            }
+        }
+    }
+
     /// An owned copy of the named fields that are present.
     pub fn extract(&self, fields: &[FieldId]) -> FieldSet {
         let mut set = FieldSetBuilder::default();
@@ -294,6 +306,10 @@ mod tests {
         assert_eq!(set.get(FieldId(1)).to_json(), serde_json::json!("alpha"));
         assert_eq!(set.get(FieldId(3)).to_json(), serde_json::json!(["beta", 7]));
         assert!(matches!(set.get(FieldId(2)), Val::Absent));
+        let mut back = event.clone();
+        back.load(&set);
+        assert_eq!(back.get(FieldId(3)).to_json(), serde_json::json!(["beta", 7]));
+        assert_eq!(back.extract(&[FieldId(1), FieldId(2), FieldId(3)]), set);
         assert!(matches!(event.get(FieldId(99)), Val::Absent));
     }
 }

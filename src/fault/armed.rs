@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
 use super::trigger::Trigger;
-use super::{Bug, ENVIRONMENT, POINTS};
+use super::{Bug, CALLS, ENVIRONMENT, POINTS};
 
 /// Asked at every point that the thread passes; `true`: crash here.
 pub type Hook = Box<dyn FnMut(&'static str) -> bool>;
@@ -40,7 +40,10 @@ pub fn arm(hook: Hook, planted: Option<Bug>) -> Armed {
 pub fn point(name: &'static str) {
     assert!(POINTS.contains(&name), "`{name}` is no point of fault::POINTS; add it there");
     // The hook may run code that passes points itself: it is away meanwhile.
-    let Some(mut hook) = HOOK.take() else { return of_the_process(name) };
+    let Some(mut hook) = HOOK.take() else {
+        of_the_process(name);
+        return;
+    };
     let crash = hook(name);
     HOOK.set(Some(hook));
     if crash {
@@ -48,12 +51,19 @@ pub fn point(name: &'static str) {
     }
 }
 
+/// The number of the system's error with which a call fails here; one of [`CALLS`](super::CALLS). A simulation has disks of its own.
+pub fn fails(name: &'static str) -> Option<i32> {
+    assert!(CALLS.contains(&name), "`{name}` is no call of fault::CALLS; add it there");
+    of_the_process(name)
+}
+
 /// Whether this bug is planted on this thread.
 pub fn planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-fn of_the_process(name: &'static str) {
+/// With what the call that follows fails.
+fn of_the_process(name: &'static str) -> Option<i32> {
     static TRIGGER: OnceLock<Option<Trigger>> = OnceLock::new();
     let trigger = TRIGGER.get_or_init(|| {
         let text = std::env::var(ENVIRONMENT).ok()?;
@@ -66,9 +76,7 @@ fn of_the_process(name: &'static str) {
             }
         }
     });
-    if let Some(trigger) = trigger {
-        trigger.pass(name);
-    }
+    trigger.as_ref().and_then(|trigger| trigger.pass(name))
 }
 
 #[cfg(test)]

@@ -11,10 +11,12 @@ mod armed;
 mod trigger;
 
 #[cfg(feature = "faults")]
-pub use armed::{Armed, Crash, Hook, arm, planted, point};
+pub use armed::{Armed, Crash, Hook, arm, fails, planted, point};
 
-/// The variable that arms a process: `NAME[:NTH][=kill|abort|stop|sleep:MILLISECONDS]`. At the NTH (default: first)
-/// passing of point NAME the process kills itself with SIGKILL (the default), aborts, stops as by SIGSTOP, or the thread sleeps.
+/// The variable that arms a process: `NAME[:NTH][=kill|abort|stop|sleep:MILLISECONDS|slow:MILLISECONDS|fail:ERRNO]`. At the NTH
+/// (default: first) passing of point NAME the process kills itself with SIGKILL (the default), aborts, stops as by SIGSTOP, or the thread
+/// sleeps. From the NTH passing on every passing is slow by so much, or the call at this point fails with the
+/// system's error of this number (only [`CALLS`]).
 pub const ENVIRONMENT: &str = "THROUGHLINE_FAULT";
 
 /// Every point, in the order of the protocol.
@@ -33,6 +35,9 @@ pub const POINTS: &[&str] = &[
     "revoke.released",
     "revoke.committed",
 ];
+
+/// Calls onto the disk, each passed before it is made: a disk that is slow or fails.
+pub const CALLS: &[&str] = &["store.write", "store.read", "store.scratch"];
 
 /// A mistake that a simulation must find. The code that could make it asks [`planted`] and then does the wrong thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +93,13 @@ impl Bug {
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub fn point(_: &'static str) {}
+
+/// The number of the system's error with which a call fails here; one of [`CALLS`].
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub const fn fails(_: &'static str) -> Option<i32> {
+    None
+}
 
 /// Whether this bug is planted.
 #[cfg(not(feature = "faults"))]

@@ -11,6 +11,7 @@ use super::membership::sleep_a_little;
 use super::parts::{GroupParts, Hand, Parts};
 use super::spec::{Control, Locality, PipelineError, Spec, Stage};
 use super::threads::{Place, spawn};
+use super::watchdog::watch;
 use crate::broker::{BrokerError, ErrorKind};
 use crate::epoch::{Committer, Notice, Order};
 use crate::event::SystemClock;
@@ -70,6 +71,8 @@ impl<'a> Incarnation<'a> {
             membership.serve(group, &requests);
         };
         start("group".into(), None, Box::new(body))?;
+        let (liveness, phase, bell) = (control.liveness().clone(), hand.phase.clone(), hand.watchdog.clone());
+        start("watchdog".into(), None, Box::new(move || watch(&liveness, &phase, &bell)))?;
         Ok(Incarnation { spec, control, hand, threads, assigned_seen: Vec::new() })
     }
 

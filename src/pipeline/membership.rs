@@ -10,10 +10,11 @@ use super::spec::{Control, Locality};
 use super::state::Recovery;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
 use crate::epoch::{Notice, Order, TaskRecord};
-use crate::event::{Clock, PartitionClockState, Task, Timestamp, TopicTable};
+use crate::event::{Clock, PartitionClockState, Task, TopicTable};
 use crate::fault;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
+use crate::telemetry::liveness::{Doing, Pulse};
 
 /// Longest wait for the epochs in flight when partitions are taken away: half of librdkafka's default
 /// `max.poll.interval.ms` (5 min). Past it the broker is broken and the partitions count as lost.
@@ -82,6 +83,8 @@ pub(super) struct Membership {
     /// Every input partition known at the start.
     pub inputs: Arc<Vec<TopicPartition>>,
     pub pump: Pump,
+    /// Beats once a step.
+    pub pulse: Pulse,
     /// Starts empty.
     pub desk: Arc<Mutex<Desk>>,
 }
@@ -107,14 +110,17 @@ impl Membership {
     /// Serves the group for up to `timeout`, then its sources' requests. Done when the pipeline stops, the group left, or
     /// after a failure; the [`Notice`] is given.
     pub fn step(&self, group: &mut dyn Group, requests: &Receiver<Request>, timeout: Duration) -> Step {
+        self.pulse.beat();
         if self.phase.get() == Phase::Stop {
-            if let Err(error) = group.leave() {
+            if let Err(error) = self.pulse.during(Doing::Broker, || group.leave()) {
                 tracing::warn!(%error, "leaving the group failed; its session will time out");
             }
             return Step::Done;
         }
-        let served =
-            group.poll(timeout).and_then(|()| self.hand_out(group)).and_then(|()| self.answer(group, requests));
+        // All of it asks the broker, with limits of its own; what a rebalance means to us, inside of a poll, is work again.
+        let serve =
+            || group.poll(timeout).and_then(|()| self.hand_out(group)).and_then(|()| self.answer(group, requests));
+        let served = self.pulse.during(Doing::Broker, serve);
         match served {
             Ok(()) => Step::Idle,
             Err(error) => {
@@ -177,10 +183,7 @@ impl Membership {
             if !readers.is_empty() {
                 let tasks: BTreeSet<Task> = readers.iter().map(Reader::task).collect();
                 // A task without a watermark has state all the same: signals that wait for one, ids for dedup.
-                let stood = |task: Task| {
-                    let watermark = restored.get(&task)?.watermarks.get(&task).copied();
-                    Some((task, watermark.unwrap_or(Timestamp::MIN)))
-                };
+                let stood = |task: Task| Some(self.recovery.as_ref()?.resumed(task, restored.get(&task)?));
                 let tasks = tasks.into_iter().filter_map(stood).collect();
                 drop(line.commands.send(Command::Assign(readers, tasks)));
                 line.bell.ring();
@@ -283,6 +286,7 @@ impl Membership {
                     if self.phase.get() == Phase::Stop || self.clock.instant() >= until {
                         return false;
                     }
+                    self.pulse.beat();
                     (self.pump)();
                 }
             }
@@ -290,22 +294,8 @@ impl Membership {
         true
     }
 
-    fn forget(&self, partitions: &[TopicPartition]) {
-        self.control.set_assigned(|names| {
-            names.retain(|name| !partitions.iter().any(|tp| *name == format!("{}/{}", tp.topic, tp.partition)));
-        });
-    }
-}
-
-impl GroupEvents for Membership {
-    fn assigned(&mut self, partitions: Vec<Assigned>) {
-        let mut desk = self.desk();
-        desk.assigned_at = Some(self.clock.instant());
-        desk.fresh.extend(partitions);
-    }
-
-    /// Sources stop reading, the epochs in flight are committed, then the partitions go.
-    fn revoked(&mut self, partitions: &[TopicPartition]) {
+    /// See [`GroupEvents::revoked`].
+    fn release(&self, partitions: &[TopicPartition]) {
         {
             let mut desk = self.desk();
             desk.fresh.retain(|assigned| !partitions.contains(&assigned.partition));
@@ -363,6 +353,26 @@ impl GroupEvents for Membership {
         }
         drop(desk);
         self.forget(partitions);
+    }
+
+    fn forget(&self, partitions: &[TopicPartition]) {
+        self.control.set_assigned(|names| {
+            names.retain(|name| !partitions.iter().any(|tp| *name == format!("{}/{}", tp.topic, tp.partition)));
+        });
+    }
+}
+
+impl GroupEvents for Membership {
+    fn assigned(&mut self, partitions: Vec<Assigned>) {
+        let mut desk = self.desk();
+        desk.assigned_at = Some(self.clock.instant());
+        desk.fresh.extend(partitions);
+    }
+
+    /// Sources stop reading, the epochs in flight are committed, then the partitions go.
+    fn revoked(&mut self, partitions: &[TopicPartition]) {
+        let pulse = self.pulse.clone();
+        pulse.during(Doing::Work, || self.release(partitions));
     }
 
     fn fallback(&mut self, partition: &TopicPartition) -> Option<i64> {

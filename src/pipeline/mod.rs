@@ -21,6 +21,7 @@ mod state;
 #[cfg(feature = "faults")]
 pub mod stepped;
 mod threads;
+mod watchdog;
 
 pub use spec::{Control, INSTANCE_CUT, Locality, PipelineError, Spec, Stage};
 

@@ -1,7 +1,7 @@
 //! What an incarnation is made of, built and wired but not running: threads run it, or one thread steps it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -17,7 +17,7 @@ use crate::epoch::changelog::Changelog;
 use crate::epoch::{CommitterParts, Delivery, Grouping, Notice, Order, StateParts, TaskRecord, TopicLimits};
 use crate::event::{Clock, HashRange, Report, ToShard, TopicTable};
 use crate::limits::RING_BATCHES;
-use crate::ring::{BarrierLine, Bell, Consumer, Producer, ring};
+use crate::ring::{BarrierLine, Bell, Consumer, Level, Producer, ring};
 use crate::rules::plan::Plan;
 use crate::shard::core::{Core, Durable, Settings};
 use crate::shard::fetch::{Asked, Fetcher, Line};
@@ -25,6 +25,7 @@ use crate::shard::worker::{Carriers, ShardState, Worker};
 use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
 use crate::source::outgoing::Outgoing;
 use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, SourceParts, Stream, StreamReader};
+use crate::telemetry::liveness::{Liveness, Pulse};
 
 /// The rings of a pipeline, both ends of each.
 struct Rings {
@@ -64,13 +65,14 @@ pub(super) struct ShardParts {
     reports: Producer<Report>,
     carriers: Carriers,
     bell: Bell,
+    pulse: Pulse,
 }
 
 impl ShardParts {
     /// The shard.
     pub fn build(self) -> Worker {
         let core = Core::new(self.plan, self.settings, self.topics);
-        Worker::new(core, self.state, self.rings, self.reports, self.carriers, self.bell)
+        Worker::new(core, self.state, self.rings, self.reports, self.carriers, (self.bell, self.pulse))
     }
 }
 
@@ -102,6 +104,7 @@ pub(super) struct Hand {
     /// The sources' bells, then the shards'.
     pub bells: Vec<Bell>,
     pub committer: Bell,
+    pub watchdog: Bell,
     pub orders: Sender<Order>,
     pub notices: Receiver<Notice>,
 }
@@ -111,6 +114,7 @@ impl Hand {
     pub fn ring_all(&self) {
         self.bells.iter().for_each(Bell::ring);
         self.committer.ring();
+        self.watchdog.ring();
     }
 }
 
@@ -129,7 +133,7 @@ impl Parts {
         control.set_assigned(Vec::clear);
         let tasks = crossbeam_channel::unbounded();
         let recovery = Recovery::start(spec, &inputs, &clock, tasks.0)?;
-        let wires = Wires::new(spec, topics, clock, recovery, inputs);
+        let wires = Wires::new(spec, control, (topics, inputs), clock, recovery);
         let streams: Arc<Vec<Arc<Stream>>> = Arc::new(spec.streams.iter().cloned().map(Arc::new).collect());
         let membership = wires.membership(spec, control, &streams, pump);
         let subscription = Subscription {
@@ -185,7 +189,7 @@ struct Wires {
     /// From shards to whoever reads the disk for them.
     fetches: (Sender<Asked>, Receiver<Asked>),
     /// The newest epoch of this incarnation that the store has.
-    written: Arc<AtomicU64>,
+    written: Level,
     phase: PhaseCell,
     board: Board,
     barriers: BarrierLine,
@@ -193,6 +197,7 @@ struct Wires {
     sources: Vec<Bell>,
     shards: Vec<Bell>,
     committer: Bell,
+    liveness: Liveness,
     commands: Vec<(Sender<Command>, Receiver<Command>)>,
     requests: (Sender<Request>, Receiver<Request>),
     orders: (Sender<Order>, Receiver<Order>),
@@ -202,11 +207,14 @@ struct Wires {
 impl Wires {
     fn new(
         spec: &Spec,
-        topics: TopicTable,
+        control: &Control,
+        (topics, inputs): (TopicTable, Vec<TopicPartition>),
         clock: Arc<dyn Clock>,
         recovery: Option<Recovery>,
-        inputs: Vec<TopicPartition>,
     ) -> Self {
+        let liveness = control.liveness().clone();
+        // Threads of an older incarnation that were left behind are no longer watched.
+        liveness.clear();
         let bells = |n: usize| (0..n.max(1)).map(|_| Bell::default()).collect::<Vec<_>>();
         let sources = bells(spec.placement.sources.len());
         Wires {
@@ -215,7 +223,7 @@ impl Wires {
             recovery,
             inputs: Arc::new(inputs),
             fetches: crossbeam_channel::unbounded(),
-            written: Arc::default(),
+            written: Level::default(),
             phase: PhaseCell::default(),
             board: Board::default(),
             barriers: BarrierLine::default(),
@@ -223,6 +231,7 @@ impl Wires {
             sources,
             shards: bells(spec.placement.shards.len()),
             committer: Bell::default(),
+            liveness,
             requests: crossbeam_channel::unbounded(),
             orders: crossbeam_channel::unbounded(),
             notices: crossbeam_channel::unbounded(),
@@ -255,6 +264,7 @@ impl Wires {
             recovery: self.recovery.clone(),
             inputs: Arc::clone(&self.inputs),
             pump,
+            pulse: self.liveness.pulse("group"),
             desk: Arc::default(),
         }
     }
@@ -277,6 +287,7 @@ impl Wires {
             phase: self.phase.clone(),
             bounded: spec.until_end,
             one_task: spec.locality == Locality::Instance,
+            pulse: self.liveness.pulse(format!("source-{index}")),
         }
     }
 
@@ -286,9 +297,9 @@ impl Wires {
         let state = self.recovery.as_ref().zip(spec.state.as_ref()).map(|(recovery, home)| ShardState {
             store: Arc::clone(&home.store),
             cut,
-            tasks: recovery.instance().map(|_| (0, recovery.instance_watermark())).into_iter().collect(),
+            tasks: recovery.instance().map(|record| recovery.resumed(0, record)).into_iter().collect(),
             line: self.line(),
-            written: Arc::clone(&self.written),
+            written: self.written.clone(),
         });
         ShardParts {
             plan: Arc::clone(&spec.plan),
@@ -310,6 +321,7 @@ impl Wires {
                 Locality::Partition => Carriers::Modulo,
             },
             bell: self.shards[index].clone(),
+            pulse: self.liveness.pulse(format!("shard-{index}")),
         }
     }
 
@@ -317,15 +329,15 @@ impl Wires {
         let CommitterEnds { limits, reports, producer, at_once, group, tasks } = ends;
         let state = spec.state.as_ref().map(|home| StateParts {
             store: Arc::clone(&home.store),
-            changelog: Changelog::new(Arc::clone(&home.changelog)),
+            changelog: Changelog::new(Arc::clone(&home.changelog), home.record_bytes_max),
             grouping: match spec.locality {
                 Locality::Instance => Grouping::One,
                 Locality::Partition => Grouping::ByTask,
             },
-            records: std::collections::BTreeMap::new(),
+            records: BTreeMap::new(),
+            rules: spec.plan.rules.iter().map(|rule| rule.content_hash).collect(),
             restored: tasks,
-            written: Arc::clone(&self.written),
-            broken: false,
+            written: self.written.clone(),
         });
         let plan = Arc::clone(&spec.plan);
         let topics = self.topics.clone();
@@ -353,6 +365,7 @@ impl Wires {
             orders: self.orders.1.clone(),
             notices: self.notices.0.clone(),
             progress: Arc::clone(&control.progress),
+            pulse: self.liveness.pulse("committer"),
         }
     }
 
@@ -361,6 +374,7 @@ impl Wires {
             phase: self.phase.clone(),
             bells: self.sources.iter().chain(&self.shards).cloned().collect(),
             committer: self.committer.clone(),
+            watchdog: Bell::default(),
             orders: self.orders.0.clone(),
             notices: self.notices.1.clone(),
         }

@@ -10,6 +10,7 @@ use crate::event::Span;
 use crate::rules::plan::Plan;
 use crate::shard::core::Cut;
 use crate::source::Stream;
+use crate::telemetry::liveness::Liveness;
 use crate::topology::{Placement, Topology};
 
 /// Where all events of one key meet.
@@ -84,6 +85,7 @@ pub struct Control {
     stop: Arc<AtomicU8>,
     pub(super) progress: Arc<Mutex<Progress>>,
     assigned: Arc<Mutex<Vec<String>>>,
+    liveness: Liveness,
 }
 
 impl Control {
@@ -110,6 +112,11 @@ impl Control {
     /// Totals of everything committed so far.
     pub fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the threads of the pipeline live.
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// The partitions assigned now, as `topic/partition`.

@@ -10,7 +10,8 @@ use crossbeam_channel::Sender;
 use super::spec::{Locality, Spec};
 use crate::broker::{Broker, BrokerError, ErrorKind, TopicPartition};
 use crate::epoch::{RecoveryError, StateHome, TaskRecord};
-use crate::event::{Clock, PartitionClockState, Task, Timestamp};
+use crate::event::{Clock, PartitionClockState, Resumed, RuleIndex, Task, Timestamp};
+use crate::rules::plan::{Plan, Rule};
 use crate::store::StoreErrorKind;
 
 /// How long the broker may take to say what is committed.
@@ -36,6 +37,7 @@ impl From<RecoveryError> for BrokerError {
 #[derive(Clone)]
 pub(super) struct Recovery {
     home: StateHome,
+    plan: Arc<Plan>,
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
     locality: Locality,
@@ -56,6 +58,7 @@ impl Recovery {
         let Some(home) = spec.state.clone() else { return Ok(None) };
         let mut recovery = Recovery {
             home,
+            plan: Arc::clone(&spec.plan),
             broker: Arc::clone(&spec.broker),
             clock: Arc::clone(clock),
             locality: spec.locality,
@@ -80,7 +83,8 @@ impl Recovery {
             inputs.iter().cloned().zip(committed).filter_map(|(partition, at)| Some((partition, at?))).collect();
         StateHome::check(record.as_ref(), &committed, &self.home.changelog)?;
         if let Some(record) = &record {
-            tracing::info!(epoch = record.epoch, records = record.progress.records(), "state found; going on from it");
+            let (epoch, records, written_by) = (record.epoch, record.progress.records(), record.writer.as_str());
+            tracing::info!(epoch, records, written_by, "state found; going on from it");
             // The committer takes it in before its first epoch.
             drop(self.tasks.send((first, Some(record.clone()))));
         }
@@ -95,6 +99,14 @@ impl Recovery {
     /// The watermark of a task of the instance at its start.
     pub fn instance_watermark(&self) -> Timestamp {
         self.instance().and_then(|record| record.watermarks.get(&0)).copied().unwrap_or(Timestamp::MIN)
+    }
+
+    /// How a task goes on.
+    pub fn resumed(&self, task: Task, record: &TaskRecord) -> Resumed {
+        let new = |rule: &Rule| rule.backfill && !record.rules.contains(&rule.content_hash);
+        let backfill = (0..).map(RuleIndex).zip(&self.plan.rules).filter(|(_, rule)| new(rule)).map(|(index, _)| index);
+        let watermark = record.watermarks.get(&task).copied().unwrap_or(Timestamp::MIN);
+        Resumed { task, watermark, backfill: backfill.collect() }
     }
 
     /// Where a partition stood that comes to us, and with it the watermark of its task if the task is new here.

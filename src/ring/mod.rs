@@ -9,10 +9,12 @@
 
 mod barrier;
 mod bell;
+mod level;
 mod step;
 
 pub use barrier::BarrierLine;
 pub use bell::Bell;
+pub use level::Level;
 pub use step::Step;
 
 use std::sync::Arc;

@@ -70,6 +70,11 @@ impl Assembler {
         for field in &draft.evidence {
             lowering.field(field);
         }
+        if let (Some(place), Pattern::Event) = (draft.backfill, &compiled.pattern) {
+            let message = "`backfill` is for rules that keep timelines; one of single events has no past".to_string();
+            let help = "leave it out; `throughline search` looks through what a topic or file holds".to_string();
+            out.push(draft.source.diagnostic(place, "E0116", message, Some(help)));
+        }
         let output_key = draft.output_key.as_ref().map(|field| lowering.field(field));
         let keys: Vec<Vec<KeyField>> = compiled
             .parts
@@ -107,6 +112,7 @@ impl Assembler {
             summary,
             output_topic: draft.output_topic.clone(),
             output_key,
+            backfill: draft.backfill.is_some(),
             place: format!("{}:{}", draft.source.path, draft.place.line),
         });
     }

@@ -118,6 +118,7 @@ pub fn compile_query(text: &str) -> Result<Compiled, Vec<Diagnostic>> {
         summary: None,
         output_topic: None,
         output_key: None,
+        backfill: None,
     };
     finish(&[draft], Vec::new(), std::slice::from_ref(&source))
 }

@@ -27,6 +27,8 @@ pub(super) struct Draft<'a> {
     pub summary: Option<Summary>,
     pub output_topic: Option<String>,
     pub output_key: Option<String>,
+    /// Asked for there.
+    pub backfill: Option<Place>,
 }
 
 /// What a rule looks for.
@@ -64,7 +66,10 @@ const KEYS: &[&str] = &[
     "evidence",
     "summary",
     "output",
+    "backfill",
 ];
+
+const FLAGS: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 const SEVERITIES: &[(&str, Severity)] = &[
     ("informational", Severity::Informational),
@@ -144,6 +149,7 @@ fn envelope<'a>(
         Some(Summary { text, map: node.text_map(source) })
     });
     let (output_topic, output_key) = entries.get("output").map(|node| output(reader, node)).unwrap_or_default();
+    let backfill = entries.get("backfill").and_then(|node| Some((reader.word(node, "backfill", FLAGS)?, node.place)));
     let body = body(reader, node, entries, ids);
     let id = id?;
     Some(Draft {
@@ -160,6 +166,7 @@ fn envelope<'a>(
         summary,
         output_topic,
         output_key,
+        backfill: backfill.and_then(|(wanted, place)| wanted.then_some(place)),
     })
 }
 

@@ -373,6 +373,8 @@ pub struct Rule {
     pub output_topic: Option<String>,
     /// The field whose value is the record key, if not the correlation key.
     pub output_key: Option<FieldId>,
+    /// Where it is new, it is first run over what is still held of the past.
+    pub backfill: bool,
     /// File and line the rule came from, for messages: `rules/a.yaml:12`.
     pub place: String,
 }

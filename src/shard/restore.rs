@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use super::core::{Core, kind};
+use super::core::{Core, Output, kind};
 use super::fetch::carry_out;
-use crate::event::{Task, Timestamp};
+use crate::event::{Resumed, Task};
 use crate::store::codec::Reader;
-use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::store::{Store, StoreError};
 
 /// Keys that are taken up before those that do not fit are let go: bounds memory while restoring.
 const KEYS_AT_ONCE: usize = 4096;
@@ -20,18 +20,20 @@ pub struct Restored {
     pub bytes: u64,
 }
 
-/// Takes up what `partitions` hold of `task`, which stood at `watermark`.
+/// Takes up what `partitions` hold of a task; `out` takes what rules find that are run over it.
 pub fn restore(
     core: &mut Core,
     store: &dyn Store,
-    task: Task,
-    watermark: Timestamp,
+    resumed: &Resumed,
     partitions: impl IntoIterator<Item = u16>,
+    out: &mut Output,
 ) -> Result<Restored, StoreError> {
-    core.restore(task, watermark);
+    let task = resumed.task;
+    core.restore(resumed);
     let range = core.range();
-    let mut restoring = Restoring { core, store, task, restored: Restored::default() };
+    let mut restoring = Restoring { core, store, task, out, restored: Restored::default() };
     for partition in partitions {
+        restoring.look_for_unknown(partition)?;
         for kind in [kind::DEDUP, kind::SUPPRESSION, kind::ORDER] {
             restoring.scan(partition, &[kind], &[kind + 1], usize::MAX)?;
             restoring.settle()?;
@@ -52,8 +54,8 @@ pub fn restore(
             }
         }
     }
-    let restored = restoring.restored;
-    core.restored(task);
+    let Restoring { core, out, restored, .. } = restoring;
+    core.restored(task, out);
     Ok(restored)
 }
 
@@ -69,10 +71,23 @@ struct Restoring<'a> {
     core: &'a mut Core,
     store: &'a dyn Store,
     task: Task,
+    out: &'a mut Output,
     restored: Restored,
 }
 
 impl Restoring<'_> {
+    /// A kind of part that this program does not know is of a newer one: what it would mean must not be left out.
+    fn look_for_unknown(&mut self, partition: u16) -> Result<(), StoreError> {
+        let mut from = kind::RANGE.start;
+        for known in kind::ALL.into_iter().chain([kind::RANGE.end]) {
+            if from < known {
+                self.scan(partition, &[from], &[known], usize::MAX)?;
+            }
+            from = known + 1;
+        }
+        Ok(())
+    }
+
     /// Takes up a range of parts, `most` keys of it: then gives what lies behind the last one, without the kind.
     fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let mut failed = None;
@@ -91,13 +106,14 @@ impl Restoring<'_> {
             match self.core.restore_part(self.task, partition, key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(damage) => {
-                    failed = Some(format!("part {key:02x?} of partition {partition} cannot be read: {damage}"));
+                    let message = format!("part {key:02x?} of partition {partition} cannot be read: {damage}");
+                    failed = Some(StoreError::new(damage.kind(), message));
                     ControlFlow::Break(())
                 }
             }
         })?;
         match failed {
-            Some(message) => Err(StoreError::new(StoreErrorKind::Corrupt, message)),
+            Some(error) => Err(error),
             None => {
                 Ok(behind.map(|key| stem_of(&name(kind::KEY, &key)).map_or(key.clone(), |stem| stem[1..].to_vec())))
             }
@@ -106,7 +122,7 @@ impl Restoring<'_> {
 
     /// Lets go what does not fit.
     fn settle(&mut self) -> Result<(), StoreError> {
-        for request in self.core.restored_keys(self.task) {
+        for request in self.core.restored_keys(self.task, self.out) {
             carry_out(self.store, request)?;
         }
         Ok(())

@@ -6,16 +6,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::core::{Core, Cut, Output};
 use super::fetch::{Asked, Line};
 use super::restore::restore;
-use crate::event::{Mark, Report, Task, Timestamp, ToShard};
+use crate::event::{Mark, Report, Resumed, Stuck, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
-use crate::ring::{Bell, Consumer, Producer, Step};
-use crate::store::Store;
+use crate::ring::{Bell, Consumer, Level, Producer, Step};
+use crate::store::codec::Damaged;
+use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::telemetry::liveness::{Doing, Pulse};
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
@@ -53,19 +54,19 @@ pub struct ShardState {
     pub store: Arc<dyn Store>,
     /// The changelog partitions of a task.
     pub cut: Cut,
-    /// Tasks that are ours from the start, with the watermark at which each stood.
-    pub tasks: Vec<(Task, Timestamp)>,
+    /// Tasks that are ours from the start.
+    pub tasks: Vec<Resumed>,
     /// To whom reads the disk for us.
     pub line: Line,
     /// The newest epoch of this committer that the store has.
-    pub written: Arc<AtomicU64>,
+    pub written: Level,
 }
 
 /// A shard's thread.
 pub struct Worker {
     core: Core,
     state: Option<ShardState>,
-    /// State could not be read: told, and nothing more is done.
+    /// State cannot be read or kept: told, and nothing more is done.
     failed: bool,
     lanes: Vec<Lane>,
     committer: Producer<Report>,
@@ -78,6 +79,7 @@ pub struct Worker {
     finishing: bool,
     finished: bool,
     bell: Bell,
+    pulse: Pulse,
     out: Output,
 }
 
@@ -89,7 +91,7 @@ impl Worker {
         rings: Vec<Consumer<ToShard>>,
         committer: Producer<Report>,
         carriers: Carriers,
-        bell: Bell,
+        (bell, pulse): (Bell, Pulse),
     ) -> Self {
         let lane = |ring| Lane { ring, barrier: 0, finished: false };
         Worker {
@@ -105,6 +107,7 @@ impl Worker {
             finishing: false,
             finished: false,
             bell,
+            pulse,
             out: Output::default(),
         }
     }
@@ -122,6 +125,7 @@ impl Worker {
 
     /// One parcel from every ring and what follows from it; never waits. Done when every source is gone and its ring empty.
     pub fn step(&mut self) -> Step {
+        self.pulse.beat();
         if !self.retry() {
             return Step::Idle;
         }
@@ -215,13 +219,13 @@ impl Worker {
         let mut taken = 0;
         while let Ok(answer) = state.line.answers.try_recv() {
             taken += 1;
-            let read = answer.map_err(|error| error.message);
-            let took = read.and_then(|reply| {
-                self.core.answer(reply, &mut self.out).map_err(|damage| format!("state cannot be read: {damage}"))
+            let took = answer.and_then(|reply| {
+                let damaged =
+                    |damage: Damaged| StoreError::new(damage.kind(), format!("state cannot be read: {damage}"));
+                self.core.answer(reply, &mut self.out).map_err(damaged)
             });
-            if let Err(message) = took {
-                self.failed = true;
-                self.send(Report { failed: Some(message), ..Report::default() });
+            if let Err(error) = took {
+                self.give_up(stuck(error));
                 return taken;
             }
         }
@@ -229,21 +233,28 @@ impl Worker {
     }
 
     /// Takes up the state of tasks: their watermarks stand where they stood, on every ring.
-    fn restore(&mut self, tasks: &[(Task, Timestamp)]) {
+    fn restore(&mut self, tasks: &[Resumed]) {
         let Some(state) = &self.state else { return };
-        for &(task, watermark) in tasks {
+        for resumed in tasks {
+            let &Resumed { task, watermark, .. } = resumed;
             self.clocks.retain(|clock| clock.task != task);
             let by_lane = vec![watermark; self.lanes.len()];
             self.clocks.push(TaskClock { task, by_lane, reached: watermark });
-            let read = restore(&mut self.core, &*state.store, task, watermark, state.cut.partitions_of(task));
+            let (core, out, partitions) = (&mut self.core, &mut self.out, state.cut.partitions_of(task));
+            let read = self.pulse.during(Doing::Disk, || restore(core, &*state.store, resumed, partitions, out));
             if let Err(error) = read {
-                self.failed = true;
-                return self.send(Report { failed: Some(error.message), ..Report::default() });
+                return self.give_up(stuck(error));
             }
         }
         if !tasks.is_empty() {
             fault::point("recovery.restored");
         }
+    }
+
+    /// Nothing more is done; the committer is told why.
+    fn give_up(&mut self, why: Stuck) {
+        self.failed = true;
+        self.send(Report { failed: Some(why), ..Report::default() });
     }
 
     fn see(&mut self, lane: usize, task: Task, watermark: Timestamp) {
@@ -296,9 +307,23 @@ impl Worker {
         if aligned && !self.core.waits() {
             self.barrier = next;
             self.ship(Some(next));
-            if let Some(state) = &self.state {
-                self.core.evict(state.written.load(Ordering::Acquire));
-            }
+            self.fit_in_memory();
+        }
+    }
+
+    /// Lets keys go that the store has. One that takes no more leaves all that changes in memory: where that does not do, the
+    /// end is better than a machine without memory.
+    fn fit_in_memory(&mut self) {
+        let Some(state) = &self.state else { return };
+        let beyond = self.core.evict(state.written.reached());
+        if let Some((bytes, budget)) = beyond.filter(|_| state.written.is_stuck()) {
+            let message = format!(
+                "state in memory has grown to {} MiB for this shard, {} are its share of state.memory, and the disk takes no \
+                 more: stopping; nothing that was committed is lost. Make the disk well, or raise state.memory, and start again",
+                bytes >> 20,
+                budget >> 20
+            );
+            self.give_up(Stuck::Disk(message));
         }
     }
 
@@ -338,5 +363,14 @@ impl Worker {
             }
         }
         true
+    }
+}
+
+/// What an error of the store means to the pipeline.
+fn stuck(error: StoreError) -> Stuck {
+    match error.kind {
+        StoreErrorKind::Corrupt => Stuck::Damaged(error.message),
+        StoreErrorKind::Foreign => Stuck::Newer(error.message),
+        StoreErrorKind::Locked | StoreErrorKind::Full | StoreErrorKind::Io => Stuck::Disk(error.message),
     }
 }

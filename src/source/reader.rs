@@ -11,10 +11,11 @@ use crate::event::{
     Signal, Stage, Task, Timestamp, TopicId, stable_hash64, stable_hash128,
 };
 use crate::fault::{self, Bug};
+use crate::limits::KEY_BYTES_MAX;
 use crate::rules::plan::ConditionId;
 
 use super::clock::PartitionClock;
-use super::route::{Arrival, Router};
+use super::route::{Arrival, Routed, Router};
 use super::stream::Stream;
 
 /// A stream with its compiled decoder, as one source thread holds it.
@@ -221,13 +222,7 @@ impl Processor {
         let origin = Origin { topic: reader.topic, partition: reader.partition.partition, offset: record.offset };
         let time = match self.streams[reader.stream].read(payload, stamp, self.now) {
             Ok(time) => time,
-            Err((code, message, event_time)) => {
-                let stage = Stage::Decode;
-                let letter = DeadLetter { code, stage, message, origin, event_time, record: record.to_raw() };
-                self.dead_letter_bytes += letter.record.bytes();
-                self.dead_letters.push(letter);
-                return count(&mut self.counts, reader.topic, Outcome::DeadLetter);
-            }
+            Err(refusal) => return self.give_up(refusal, Stage::Decode, origin, record),
         };
         let StreamReader { stream, decoder, event, identity_seed } = &mut self.streams[reader.stream];
         self.detector.detect(event, &mut self.hits);
@@ -246,9 +241,24 @@ impl Processor {
             identity: &|| identity,
             late: &|counts| late.map(|policy| late_mark(policy, counts, record)),
         };
-        if !self.router.route(event, &self.hits, &arrival, emit) {
-            count(&mut self.counts, reader.topic, Outcome::Unmatched);
+        match self.router.route(event, &self.hits, &arrival, emit) {
+            Routed::Somewhere => {}
+            Routed::Nowhere => count(&mut self.counts, reader.topic, Outcome::Unmatched),
+            Routed::KeyTooLarge(bytes) => {
+                let message =
+                    format!("a correlation key of the event has {bytes} bytes, at most {KEY_BYTES_MAX} are kept");
+                self.give_up((DeadCode::TooLarge, message, Some(time)), Stage::Route, origin, record);
+            }
         }
+    }
+
+    /// The record becomes a dead letter.
+    fn give_up(&mut self, refusal: Refusal, stage: Stage, origin: Origin, record: &Record<'_>) {
+        let (code, message, event_time) = refusal;
+        let letter = DeadLetter { code, stage, message, origin, event_time, record: record.to_raw() };
+        self.dead_letter_bytes += letter.record.bytes();
+        self.dead_letters.push(letter);
+        count(&mut self.counts, origin.topic, Outcome::DeadLetter);
     }
 }
 

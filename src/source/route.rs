@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::detect::{fields_of, keys_of};
 use crate::event::{
     DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Late, Origin, Projected, Signal, StepId, Task, Timestamp,
-    Val, shard_of,
+    shard_of,
 };
-use crate::limits::KEYS_PER_EVENT_MAX;
+use crate::limits::KEY_BYTES_MAX;
 use crate::rules::plan::{ConditionId, KeyField, Plan};
 
 /// What the router must know of an event beyond its fields. The closures are called only if there is a signal.
@@ -27,6 +28,17 @@ pub struct Arrival<'a> {
     pub identity: &'a dyn Fn() -> Hash128,
     /// The mark if it is late; called with `true` for the signal that counts the event.
     pub late: &'a dyn Fn(bool) -> Option<Late>,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// It goes to some shard.
+    Somewhere,
+    /// It satisfied no step for which it has a key.
+    Nowhere,
+    /// One of its keys has so many bytes, more than [`KEY_BYTES_MAX`]. It goes nowhere at all.
+    KeyTooLarge(usize),
 }
 
 /// One list of key fields in one dimension.
@@ -47,6 +59,8 @@ pub struct Router {
     hits: Vec<(u32, StepId)>,
     entries: Vec<(DimensionId, Key, SmallVec<[StepId; 4]>)>,
     fields: Vec<FieldId>,
+    /// Some condition asks for the category: it is kept too, though no rule names it, for conditions written later.
+    keeps_category: bool,
     builder: KeyBuilder,
     /// Events that satisfied a step but had no usable key for it.
     keyless: u64,
@@ -71,6 +85,8 @@ impl Router {
             });
             targets[step.condition.0 as usize].push((list as u32, StepId(at as u32)));
         }
+        let keeps_category =
+            plan.conditions.iter().any(|condition| fields_of(&plan, condition).contains(&FieldId::CATEGORY));
         Router {
             plan,
             shards: shards.max(1),
@@ -79,29 +95,34 @@ impl Router {
             hits: Vec::new(),
             entries: Vec::new(),
             fields: Vec::new(),
+            keeps_category,
             builder: KeyBuilder::default(),
             keyless: 0,
         }
     }
 
-    /// Gives one signal per (dimension, key) to `emit`, with its shard. Returns whether there was any.
+    /// Gives one signal per (dimension, key) to `emit`, with its shard.
     pub fn route(
         &mut self,
         event: &Projected,
         hits: &[ConditionId],
         arrival: &Arrival<'_>,
         mut emit: impl FnMut(usize, Signal),
-    ) -> bool {
+    ) -> Routed {
         self.hits.clear();
         hits.iter().for_each(|condition| self.hits.extend_from_slice(&self.targets[condition.0 as usize]));
         if self.hits.is_empty() {
-            return false;
+            return Routed::Nowhere;
         }
         self.hits.sort_unstable();
         self.place(event, arrival);
         if self.entries.is_empty() {
             self.keyless += 1;
-            return false;
+            return Routed::Nowhere;
+        }
+        let largest = self.entries.iter().map(|(_, key, _)| key.bytes().len()).max().unwrap_or(0);
+        if largest > KEY_BYTES_MAX {
+            return Routed::KeyTooLarge(largest);
         }
         let identity = (arrival.identity)();
         let evidence = Arc::new(self.evidence(event, arrival));
@@ -116,7 +137,7 @@ impl Router {
             let event = Arc::clone(&evidence);
             emit(shard, Signal { event, identity, dimension, key, task: arrival.task, steps, counts, late });
         }
-        true
+        Routed::Somewhere
     }
 
     /// Events so far that satisfied a step but had a null in its key.
@@ -142,15 +163,14 @@ impl Router {
             if list.per_event {
                 file(Key::of_event((arrival.identity)()));
             } else {
-                self.builder.clear();
-                let mut left = KEYS_PER_EVENT_MAX;
-                combine(event, &list.fields, list.dimension_hash, &mut self.builder, &mut left, &mut file);
+                keys_of(event, &list.fields, list.dimension_hash, &mut self.builder, &mut file);
             }
         }
     }
 
     fn evidence(&mut self, event: &Projected, arrival: &Arrival<'_>) -> Evidence {
         self.fields.clear();
+        self.fields.extend(self.keeps_category.then_some(FieldId::CATEGORY));
         for (_, step) in &self.hits {
             let rule = self.plan.steps[step.0 as usize].rule;
             self.fields.extend_from_slice(&self.plan.rules[rule.0 as usize].fields);
@@ -166,58 +186,11 @@ impl Router {
     }
 }
 
-/// Every combination of the values of `fields`, arrays giving each distinct element (nulls dropped; none left is null), up
-/// to `left` keys. A null in a field that is not optional gives no key.
-fn combine(
-    event: &Projected,
-    fields: &[KeyField],
-    dimension_hash: u64,
-    builder: &mut KeyBuilder,
-    left: &mut usize,
-    file: &mut dyn FnMut(Key),
-) {
-    let Some((field, rest)) = fields.split_first() else {
-        if *left > 0 {
-            *left -= 1;
-            file(builder.build(dimension_hash));
-        }
-        return;
-    };
-    let mark = builder.len();
-    let mut with = |value: Val<'_>, builder: &mut KeyBuilder, left: &mut usize| {
-        builder.push(value);
-        combine(event, rest, dimension_hash, builder, left, file);
-        builder.truncate(mark);
-    };
-    match event.get(field.field) {
-        Val::Array(array) => {
-            // A repeated element gives no further key: it must neither take a place under the limit nor be combined again.
-            let mut distinct: SmallVec<[Key; 4]> = SmallVec::new();
-            for value in array.iter().filter(|value| !value.is_null()) {
-                if *left == 0 || distinct.len() == KEYS_PER_EVENT_MAX {
-                    return;
-                }
-                builder.push(value);
-                let so_far = builder.build(dimension_hash);
-                builder.truncate(mark);
-                if !distinct.contains(&so_far) {
-                    distinct.push(so_far);
-                    with(value, builder, left);
-                }
-            }
-            if distinct.is_empty() && field.optional {
-                with(Val::Null, builder, left);
-            }
-        }
-        value if value.is_null() && !field.optional => {}
-        value => with(value, builder, left),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::{RuleIndex, Slot, TopicId, stable_hash128};
+    use crate::limits::KEYS_PER_EVENT_MAX;
     use crate::rules::plan::*;
 
     fn plan(key: &[(u16, bool)]) -> Arc<Plan> {
@@ -247,6 +220,7 @@ mod tests {
             summary: None,
             output_topic: None,
             output_key: None,
+            backfill: false,
             place: String::new(),
         };
         Arc::new(Plan {
@@ -304,6 +278,14 @@ mod tests {
         assert!(keys(&plan(&[(2, false)]), &event).is_empty());
         assert_eq!(keys(&plan(&[(2, true)]), &event), [("null".to_owned(), true, 2)]);
         assert!(keys(&plan(&[(2, false)]), &event_with_array(&[])).is_empty());
+    }
+
+    #[test]
+    fn a_key_too_large_for_its_state_goes_nowhere() {
+        let plan = plan(&[(2, false)]);
+        let large = "x".repeat(KEY_BYTES_MAX + 1);
+        assert!(keys(&plan, &event_with_array(&["p", &large])).is_empty());
+        assert_eq!(keys(&plan, &event_with_array(&["p", &large[..KEY_BYTES_MAX / 2]])).len(), 2);
     }
 
     #[test]

@@ -10,10 +10,11 @@ use super::clock::{Board, PartitionClock};
 use super::outgoing::Outgoing;
 use super::reader::{Processor, Reader};
 use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
-use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Span, Task, Timestamp};
+use crate::event::{Clock, Mark, Origin, ReadPosition, Report, Resumed, Span, Task, Timestamp};
 use crate::fault::{self, Bug};
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
 use crate::ring::{BarrierLine, Bell, Step};
+use crate::telemetry::liveness::Pulse;
 
 /// Dead letters of one turn are handed on at this many bytes: a poisoned topic must not pile up in the source.
 const DEAD_LETTER_TURN_BYTES: usize = 1 << 20;
@@ -29,8 +30,8 @@ const PROBE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the pipeline tells a source.
 pub enum Command {
-    /// Read these partitions; the tasks, restored at these watermarks, are new here.
-    Assign(Vec<Reader>, Vec<(Task, Timestamp)>),
+    /// Read these partitions; these tasks of theirs are new here.
+    Assign(Vec<Reader>, Vec<Resumed>),
     /// Stop reading these, then answer on the channel.
     Release(Vec<TopicPartition>, Sender<()>),
     /// Forget these; their epochs are committed.
@@ -105,6 +106,8 @@ pub struct SourceParts {
     pub bounded: bool,
     /// With one order for all partitions (`locality: instance`) every source announces task 0, with or without partitions.
     pub one_task: bool,
+    /// Beats once a step.
+    pub pulse: Pulse,
 }
 
 /// A source thread.
@@ -136,6 +139,7 @@ impl Source {
 
     /// One look at everything; never waits.
     pub fn step(&mut self) -> Step {
+        self.parts.pulse.beat();
         let now = self.parts.clock.instant();
         self.take_commands();
         let phase = self.parts.phase.get();
@@ -175,7 +179,8 @@ impl Source {
             match command {
                 Command::Assign(readers, tasks) => {
                     if !tasks.is_empty() {
-                        tasks.iter().for_each(|(task, at)| self.parts.outgoing.restore(*task, *at));
+                        let outgoing = &mut self.parts.outgoing;
+                        tasks.iter().for_each(|resumed| outgoing.restore(resumed.task, resumed.watermark));
                         self.parts.outgoing.mark(&Mark::Restore(tasks));
                     }
                     for mut reader in readers {

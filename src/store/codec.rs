@@ -4,10 +4,42 @@
 //! value starts with one byte, the version of its kind's layout; a reader refuses versions it does not know. Readers are
 //! total: any input gives a value or a [`Damaged`].
 
-/// A value that cannot be read: cut short, out of range, or of an unknown version.
+use std::fmt::Display;
+
+use super::StoreErrorKind;
+
+/// A value that cannot be read: cut short, out of range, or of a layout that only a newer program knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Damaged(pub String);
+#[error("{what}")]
+pub struct Damaged {
+    what: String,
+    newer: bool,
+}
+
+impl Damaged {
+    /// Bytes that no version has written.
+    pub fn new(what: impl Into<String>) -> Damaged {
+        Damaged { what: what.into(), newer: false }
+    }
+
+    /// Bytes that a newer version of this program has written. They are whole: whoever meets them must leave them alone.
+    pub fn newer(what: impl Display) -> Damaged {
+        let ours = env!("CARGO_PKG_VERSION");
+        let what =
+            format!("{what}, written by a program newer than this one, {ours}: start that one again, or a newer one");
+        Damaged { what, newer: true }
+    }
+
+    /// Whether a newer version can read it.
+    pub fn is_newer(&self) -> bool {
+        self.newer
+    }
+
+    /// What it means to a store that holds these bytes.
+    pub fn kind(&self) -> StoreErrorKind {
+        if self.newer { StoreErrorKind::Foreign } else { StoreErrorKind::Corrupt }
+    }
+}
 
 /// Appends values to a buffer.
 #[derive(Debug, Default)]
@@ -110,7 +142,7 @@ impl<'a> Reader<'a> {
     /// Bytes as they are.
     pub fn raw(&mut self, len: usize) -> Result<&'a [u8], Damaged> {
         let (taken, rest) =
-            self.bytes.split_at_checked(len).ok_or_else(|| Damaged(format!("ends {len} bytes too early")))?;
+            self.bytes.split_at_checked(len).ok_or_else(|| Damaged::new(format!("ends {len} bytes too early")))?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -134,14 +166,14 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(Damaged("an integer of more than 64 bits".to_owned()))
+        Err(Damaged::new("an integer of more than 64 bits"))
     }
 
     /// A number of things each at least one byte long: never more than what is left could hold.
     pub fn count(&mut self) -> Result<usize, Damaged> {
         let count = self.uint()?;
         if count > self.bytes.len() as u64 {
-            return Err(Damaged(format!("{count} things in {} bytes", self.bytes.len())));
+            return Err(Damaged::new(format!("{count} things in {} bytes", self.bytes.len())));
         }
         Ok(count as usize)
     }
@@ -149,7 +181,7 @@ impl<'a> Reader<'a> {
     /// An unsigned integer that fits `T`.
     pub fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
         let value = self.uint()?;
-        T::try_from(value).map_err(|_| Damaged(format!("{value} is out of range")))
+        T::try_from(value).map_err(|_| Damaged::new(format!("{value} is out of range")))
     }
 
     /// A signed integer.
@@ -172,7 +204,7 @@ impl<'a> Reader<'a> {
 
     /// Text with its length in front.
     pub fn text(&mut self) -> Result<&'a str, Damaged> {
-        std::str::from_utf8(self.blob()?).map_err(|_| Damaged("text that is not UTF-8".to_owned()))
+        std::str::from_utf8(self.blob()?).map_err(|_| Damaged::new("text that is not UTF-8"))
     }
 
     /// A value that may be missing.
@@ -180,15 +212,18 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             0 => Ok(None),
             1 => read(self).map(Some),
-            other => Err(Damaged(format!("{other} is neither there nor missing"))),
+            other => Err(Damaged::new(format!("{other} is neither there nor missing"))),
         }
     }
 
     /// The version byte, which must not be above `newest`.
     pub fn version(&mut self, newest: u8) -> Result<u8, Damaged> {
         match self.byte()? {
+            0 => Err(Damaged::new("layout version 0, which there never was")),
             version if version <= newest => Ok(version),
-            version => Err(Damaged(format!("layout version {version}, and this program knows up to {newest}"))),
+            version => {
+                Err(Damaged::newer(format_args!("layout version {version}, and this program knows up to {newest}")))
+            }
         }
     }
 }
@@ -233,7 +268,9 @@ mod tests {
     #[test]
     fn a_version_from_the_future_is_refused() {
         assert_eq!(Reader::new(&[1]).version(1), Ok(1));
-        assert!(Reader::new(&[2]).version(1).is_err_and(|e| e.0.contains("version 2")));
+        let refused = Reader::new(&[2]).version(1).expect_err("newer");
+        assert!(refused.is_newer() && refused.to_string().contains("version 2"), "{refused}");
+        assert!(!Reader::new(&[0]).version(1).expect_err("no version").is_newer());
     }
 
     #[test]

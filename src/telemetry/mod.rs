@@ -1,8 +1,9 @@
-//! What the process says about itself: for now its log, on stderr.
+//! What the process says about itself: its log, on stderr, and whether its threads live.
 //!
 //! Owns the process-wide subscriber. May not be called per event: a message that an input can cause again and again goes
 //! through [`RateLimit`].
 
+pub mod liveness;
 mod rate;
 
 pub use rate::{First, RateLimit};

@@ -8,7 +8,7 @@ use throughline::decode::{Decoder, StreamFields};
 use throughline::detect::Detector;
 use throughline::event::{
     Changes, Correlation, Hash128, HashRange, Late, MatchedEvent, MeasuredValue, Origin, Outcome, OutcomeCounts,
-    Projected, Signal, Span, Timestamp, TopicId, TopicTable,
+    Projected, Resumed, RuleIndex, Signal, Span, Timestamp, TopicId, TopicTable,
 };
 use throughline::rules::RuleFile;
 use throughline::rules::plan::{ConditionId, Pattern, Plan};
@@ -65,8 +65,12 @@ impl Found {
 
 /// Compiles rules as the product does; a refused rule set is a bug of this test or of the compiler.
 pub fn compile(rules: &[Rule]) -> Arc<Plan> {
-    let text = yaml::render_all(rules);
-    let file = RuleFile { path: "rules.yaml".into(), text: text.clone() };
+    compile_text(&yaml::render_all(rules))
+}
+
+/// The same for rules as text.
+pub fn compile_text(text: &str) -> Arc<Plan> {
+    let file = RuleFile { path: "rules.yaml".into(), text: text.to_owned() };
     match throughline::rules::compile(&[file]) {
         Ok(compiled) => Arc::new(compiled.plan),
         Err(errors) => {
@@ -93,6 +97,13 @@ struct Engine<'a> {
     reached: Timestamp,
     store: MemoryStore,
     epoch: u64,
+    /// Rules that are new at the next restart.
+    backfill: Arc<[RuleIndex]>,
+}
+
+fn decoder(plan: &Plan) -> Decoder {
+    let fields = StreamFields { time: Some("ts".into()), id: vec!["id".into()], category: "category".into() };
+    Decoder::new(plan, &fields)
 }
 
 /// One shard of `shards`, storing what it does if `durable`.
@@ -107,15 +118,13 @@ fn core(plan: &Arc<Plan>, table: &TopicTable, (index, shards): (usize, usize), w
 }
 
 impl<'a> Engine<'a> {
-    fn new(rules: &[Rule], way: &'a Way) -> Self {
-        let plan = compile(rules);
+    fn new(plan: Arc<Plan>, way: &'a Way) -> Self {
         let topics = TopicTable::default();
         // In another order than that of their names.
         let intern = |name: &&str| topics.intern(name).expect("room for two topics");
         let mut ids: Vec<TopicId> = TOPICS.iter().rev().map(intern).collect();
         ids.reverse();
-        let fields = StreamFields { time: Some("ts".into()), id: vec!["id".into()], category: "category".into() };
-        let decoder = Decoder::new(&plan, &fields);
+        let decoder = decoder(&plan);
         Engine {
             way,
             topics: ids,
@@ -132,7 +141,18 @@ impl<'a> Engine<'a> {
             reached: Timestamp::MIN,
             store: MemoryStore::default(),
             epoch: 0,
+            backfill: [].into(),
         }
+    }
+
+    /// From the next restart on, these are the rules; those that ask for it are run over the past then.
+    fn change_rules(&mut self, plan: Arc<Plan>) {
+        self.backfill =
+            (0..).map(RuleIndex).zip(&plan.rules).filter(|(_, rule)| rule.backfill).map(|(at, _)| at).collect();
+        self.decoder = decoder(&plan);
+        self.event = self.decoder.new_event();
+        self.detector = Detector::new(Arc::clone(&plan));
+        self.plan = plan;
     }
 
     /// Whatever the shards want of the store is carried out, until they want nothing.
@@ -179,8 +199,10 @@ impl<'a> Engine<'a> {
         self.pending = vec![Vec::new(); shards];
         self.epoch = 0;
         for core in &mut self.cores {
-            restore(core, &self.store, 0, self.reached, 0..16).expect("what was written can be read");
+            let resumed = Resumed { task: 0, watermark: self.reached, backfill: Arc::clone(&self.backfill) };
+            restore(core, &self.store, &resumed, 0..16, &mut self.out).expect("what was written can be read");
         }
+        self.backfill = [].into();
     }
 
     /// Long after the last event nothing matters any more, and the store must be empty.
@@ -245,7 +267,13 @@ impl<'a> Engine<'a> {
         self.reached = self.reached.max(time);
     }
 
-    fn run(mut self, arrivals: &[Event]) -> Found {
+    fn run(self, arrivals: &[Event]) -> Found {
+        self.run_and_change(arrivals, None)
+    }
+
+    /// The same; with the first restart the rules change.
+    fn run_and_change(mut self, arrivals: &[Event], mut change: Option<Arc<Plan>>) -> Found {
+        let forgets = change.is_none();
         let mut newest: Option<i64> = None;
         for (number, event) in arrivals.iter().enumerate() {
             let reach = newest.map(|newest| newest - self.way.out_of_orderness_ms);
@@ -257,7 +285,10 @@ impl<'a> Engine<'a> {
             }
             for (_, restart) in self.way.epochs.iter().filter(|(after, _)| *after == number + 1) {
                 self.end_epoch();
-                restart.iter().for_each(|shards| self.restart(*shards));
+                if let Some(shards) = restart {
+                    change.take().into_iter().for_each(|plan| self.change_rules(plan));
+                    self.restart(*shards);
+                }
             }
         }
         // The end of a bounded input: the clock first reaches the newest event, so that every shard knows which windows
@@ -271,7 +302,7 @@ impl<'a> Engine<'a> {
         let mut counts = OutcomeCounts::default();
         self.out.counts.iter().for_each(|(_, of_topic)| counts.merge(of_topic));
         assert!(self.out.dead_letters.is_empty(), "nothing here asks for a dead letter");
-        if let (Some(newest), false) = (newest, self.way.epochs.is_empty()) {
+        if let (Some(newest), true) = (newest, forgets && !self.way.epochs.is_empty()) {
             self.assert_forgotten(newest);
         }
         Found { findings, counts }
@@ -304,7 +335,12 @@ impl<'a> Engine<'a> {
 
 /// What the engine finds when `arrivals` come in this order and in this way.
 pub fn run(rules: &[Rule], arrivals: &[Event], way: &Way) -> Found {
-    Engine::new(rules, way).run(arrivals)
+    Engine::new(compile(rules), way).run(arrivals)
+}
+
+/// What it finds if it first runs on `before`, and from the first restart of its way on on `after`; rules as text.
+pub fn run_changed(before: &str, after: &str, arrivals: &[Event], way: &Way) -> Found {
+    Engine::new(compile_text(before), way).run_and_change(arrivals, Some(compile_text(after)))
 }
 
 /// How many of the events satisfy a step of a rule with a usable key: what the shards must count.

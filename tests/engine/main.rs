@@ -7,6 +7,8 @@
 mod cases;
 /// The engine, driven from rules and events to findings, without threads.
 mod drive;
+/// State as earlier versions wrote it.
+mod fixtures;
 /// Random rule sets, event streams and ways of arrival.
 mod generators;
 /// The evaluator: what RULES.md says, computed in the plainest way.

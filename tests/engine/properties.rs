@@ -12,8 +12,8 @@ use throughline::event::Outcome;
 
 use crate::drive::{self, Way};
 use crate::generators;
-use crate::oracle::event::{Event, Value};
-use crate::oracle::rule::{Body, Measure, Refire, Rule};
+use crate::oracle::event::{Event, Field, Value};
+use crate::oracle::rule::{Body, By, Measure, Refire, Rule};
 use crate::oracle::{self, yaml};
 
 /// Rules and events, printed as a person would write them.
@@ -158,6 +158,82 @@ proptest! {
         prop_assert_eq!(found.counts.get(Outcome::Duplicate), repeated);
         prop_assert_eq!(found.counts.get(Outcome::Matched), plain.counts.get(Outcome::Matched));
         prop_assert_eq!(found.counts.get(Outcome::Late), 0, "a copy is a duplicate before it is late");
+    }
+}
+
+/// Rules of plain keys that a timeline can be held for: sequences and aggregates by `k`, `j` or both.
+fn plain_rules() -> impl Strategy<Value = Vec<Rule>> {
+    generators::rules(3).prop_map(|mut rules| {
+        rules.retain(|rule| !matches!(rule.body, Body::Event(_)));
+        for rule in &mut rules {
+            match &mut rule.body {
+                Body::Event(_) => {}
+                Body::Aggregate(aggregate) if aggregate.group_by.is_empty() => aggregate.group_by.push(Field::K),
+                Body::Aggregate(_) => {}
+                Body::Sequence(sequence) => {
+                    if sequence.by.is_empty() {
+                        sequence.by.push(By { field: Field::K, optional: false });
+                    }
+                    sequence.by.iter_mut().for_each(|by| by.optional = false);
+                    sequence.elements.iter_mut().for_each(|element| element.by.clear());
+                    sequence.until.iter_mut().for_each(|(_, by)| by.clear());
+                }
+            }
+        }
+        rules
+    })
+}
+
+/// Rules that find nothing and hold everything of these kinds for ever, one for each dimension of [`plain_rules`].
+fn holders(kinds: &str) -> String {
+    let listed: Vec<String> = kinds.chars().map(|kind| format!("\"{kind}\"")).collect();
+    let holder = |name: &str, keys: &str| {
+        format!(
+            "id: hold-{name}\nevents:\n  all: any where t in ({})\ncorrelation: {{type: event_count, rules: [all], \
+             group-by: [{keys}], timespan: 300d, condition: {{gte: 1000000}}}}\nevidence: [t, k, j, u, v]\n",
+            listed.join(", ")
+        )
+    };
+    [holder("k", "k"), holder("j", "j"), holder("kj", "k, j")].join("---\n")
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_rule_that_comes_later_finds_in_what_is_held_what_it_would_have_found(
+        rules in plain_rules(),
+        events in generators::events(40),
+        way in way(),
+        delays in proptest::collection::vec(any::<u16>(), 40),
+        kinds in prop_oneof![Just("abcdefgh"), Just("ac"), Just("b")],
+        change in (0..=40usize, 1..=3usize),
+        again in proptest::option::of((0..40usize, 1..=3usize)),
+        budget in proptest::option::weighted(0.3, Just(0usize)),
+    ) {
+        prop_assume!(!rules.is_empty());
+        let arrivals = shuffled(&events, &way, &delays);
+        let (at, shards) = (change.0.min(arrivals.len()), change.1);
+        // What came before and is not held moves clocks and nothing else.
+        let restrict = |event: &Event| {
+            let place = arrivals.iter().position(|arrived| arrived == event).expect("it arrives");
+            match place >= at || kinds.contains(event.kind) {
+                true => event.clone(),
+                false => Event { k: Value::Absent, j: Value::Absent, ..event.clone() },
+            }
+        };
+        let restricted: Vec<Event> = events.iter().map(restrict).collect();
+        let expected = oracle::evaluate(&rules, &restricted);
+        let mut epochs = vec![(at, Some(shards))];
+        // A later restart finds all of it again, and runs nothing twice.
+        epochs.extend(again.map(|(later, shards)| (at + 1 + later, Some(shards))));
+        let asking: Vec<String> = rules.iter().map(|rule| yaml::render(rule) + "backfill: true\n").collect();
+        let before = holders(kinds);
+        let after = format!("{before}---\n{}", asking.join("---\n"));
+        let found = drive::run_changed(&before, &after, &arrivals, &Way { epochs, budget, ..way }).findings();
+        let report = drive::disagreement(&rules, &restricted, &expected, &found);
+        // Before the first event nothing restarts, and so nothing changes.
+        prop_assert!(at == 0 || found == expected, "changed after {at} arrivals\n{report}");
     }
 }
 

@@ -37,11 +37,12 @@ jars() {
     mv -T "$part" "$home" 2>/dev/null || rm -rf "$part"
 }
 
+# In place of the shell that calls it: signals then reach the JVM itself, not a shell around it.
 jvm() {
     memory=$1
     shift
     # Short-lived and on few cores: one collector thread and no optimising compiler start faster and cost the tests less.
-    java -Xmx"$memory" -XX:+UseSerialGC $JVM_FLAGS -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$home/*" "$@"
+    exec java -Xmx"$memory" -XX:+UseSerialGC $JVM_FLAGS -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$home/*" "$@"
 }
 
 format() {
@@ -76,8 +77,8 @@ super.users=User:ANONYMOUS
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret" user_bob="bob-secret";
 END
-    jvm 128m kafka.tools.StorageTool format --standalone --ignore-formatted -t throughline-test-clust \
-        -c "$dir/server.properties" >"$dir/format.log" 2>&1 || {
+    (jvm 128m kafka.tools.StorageTool format --standalone --ignore-formatted -t throughline-test-clust \
+        -c "$dir/server.properties") >"$dir/format.log" 2>&1 || {
         cat "$dir/format.log" >&2
         exit 3
     }

@@ -43,7 +43,7 @@ fn killed_at_each_point_of_the_protocol_the_output_is_that_of_one_run() {
     load.write(BACKLOG / 2);
     load.write_aborted(&app);
     load.write(BACKLOG / 2);
-    // Those of a rebalance are for instances that take partitions from each other.
+    // Those of a rebalance are for instances that take partitions from each other. Calls onto the disk lie between others.
     let points: Vec<&str> = POINTS.iter().copied().filter(|point| !point.starts_with("revoke.")).collect();
     assert_eq!(points.len(), 11);
     for nth in [1, 2, 7] {

@@ -15,10 +15,16 @@ mod attack_random;
 mod attack_repeats;
 /// SIGSTOP until another has taken over, then SIGCONT; instances that die while partitions move.
 mod attack_taken_over;
+/// Changelog topics made by hand: refused, or adapted to.
+mod changelog_topic;
 /// Real CloudTrail records: Kafka against `backtest` against a computation written here; duplicates.
 mod cloudtrail;
+/// Disks that fill, fail, slow down or flip bytes under a running service.
+mod disks;
 /// What must not be there, must not be allowed or cannot be reached: one clear message.
 mod faults;
+/// State of a newer program.
+mod formats;
 /// Starting the real binary with a configuration of its own.
 mod harness;
 /// Two instances on one group; a restart under the same name.
@@ -37,5 +43,7 @@ mod recovery;
 mod recovery_rules;
 /// Absence and idle partitions: the watermark without traffic.
 mod silence;
+/// Threads that stand still.
+mod stalls;
 /// `--until-end` on every kind of end.
 mod until_end;

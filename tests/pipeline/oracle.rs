@@ -52,11 +52,15 @@ impl Left {
 /// What must come out: the twin of `app`, one shard and one source, in one go. It was not idle: each kind of rule has found
 /// something and each kind of record was there. `settings` are those that change what comes out.
 pub fn uninterrupted(app: &App, settings: &str) -> Left {
+    uninterrupted_with(app, RULES, settings)
+}
+
+fn uninterrupted_with(app: &App, rules: &str, settings: &str) -> Left {
     let settings = format!("workers: {{shards: 1, sources: 1}}\n{settings}");
-    let twin = App::on(&app.kafka, &app.topic, RULES).input(INPUT).settings(&settings);
+    let twin = App::on(&app.kafka, &app.topic, rules).input(INPUT).settings(&settings);
     twin.until_end();
     let left = Left::by(&twin);
-    let silent: Vec<&str> = rule_ids().filter(|rule| !left.progress.correlations.contains_key(*rule)).collect();
+    let silent: Vec<&str> = rule_ids(rules).filter(|rule| !left.progress.correlations.contains_key(*rule)).collect();
     assert!(silent.is_empty(), "rules that find nothing attack nothing: {silent:?}");
     let records = app.kafka.read_committed(&app.topic).len() as u64;
     assert_eq!(left.progress.records(), records, "INV-COUNT: every record has one outcome");
@@ -65,9 +69,14 @@ pub fn uninterrupted(app: &App, settings: &str) -> Left {
 
 /// Runs `app` to the end of its topic, twice, and holds what it left to its twin's.
 pub fn finish_and_compare(app: &App, settings: &str) {
+    finish_and_compare_with(app, RULES, settings);
+}
+
+/// The same for an application with other rules.
+pub fn finish_and_compare_with(app: &App, rules: &str, settings: &str) {
     app.until_end();
     assert!(app.until_end().is_empty(), "a second run finds nothing new");
-    Left::by(app).assert_same(&uninterrupted(app, settings));
+    Left::by(app).assert_same(&uninterrupted_with(app, rules, settings));
 }
 
 /// The newest task record in each partition of the changelog.
@@ -82,8 +91,8 @@ pub fn task_records(app: &App) -> BTreeMap<i32, TaskRecord> {
     newest
 }
 
-fn rule_ids() -> impl Iterator<Item = &'static str> {
-    RULES.lines().filter_map(|line| line.strip_prefix("id: "))
+fn rule_ids(rules: &str) -> impl Iterator<Item = &str> {
+    rules.lines().filter_map(|line| line.strip_prefix("id: "))
 }
 
 /// A correlation's record as text. Its keys keep their order.

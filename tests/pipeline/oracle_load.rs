@@ -108,6 +108,15 @@ query: |
 suppress: {for: 10m}
 "#;
 
+/// A rule that keeps every event, for the keys of [`Load::wide`].
+pub const WIDE: &str = r#"
+---
+id: wide
+events:
+  some: any where w != null
+correlation: {type: event_count, rules: [some], group-by: [w], timespan: 2d, condition: {gte: 6}}
+"#;
+
 /// 2026-01-01T00:00:00Z in milliseconds.
 const BEGIN_MS: i64 = 1_767_225_600_000;
 
@@ -130,6 +139,8 @@ pub struct Load {
     partitions: usize,
     /// A key's events lie in one partition, with the key as record key.
     by_key: bool,
+    /// How many other keys, `w`, events have beside the usual one; 0: none.
+    wide: usize,
     made: i64,
     /// By the time of their coming.
     coming: BinaryHeap<Reverse<(i64, i64, Record)>>,
@@ -143,12 +154,17 @@ impl Load {
     pub fn new(app: &App, seed: u64) -> Load {
         let partitions = app.kafka.partitions(&app.topic) as usize;
         let writer = app.kafka.writer(&app.topic);
-        Load { writer, random: Random(seed), partitions, by_key: false, made: 0, coming: BinaryHeap::new() }
+        Load { writer, random: Random(seed), partitions, by_key: false, wide: 0, made: 0, coming: BinaryHeap::new() }
     }
 
     /// Each key in a partition of its own.
     pub fn by_key(self) -> Load {
         Load { by_key: true, ..self }
+    }
+
+    /// Events have one of so many keys more, for [`WIDE`]: state that does not fit in little memory.
+    pub fn wide(self, keys: usize) -> Load {
+        Load { wide: keys, ..self }
     }
 
     /// Writes the next `count` records.
@@ -165,8 +181,9 @@ impl Load {
 
     /// Writes events in a transaction that aborts: nobody may see them.
     pub fn write_aborted(&self, app: &App) {
-        let events = (0..self.partitions)
-            .map(|n| NewRecord { value: event(-1, BEGIN_MS, "a", Some(0), 9), ..NewRecord::default() }.to(n as i32));
+        let events = (0..self.partitions).map(|n| {
+            NewRecord { value: event(-1, BEGIN_MS, "a", (Some(0), None), 9), ..NewRecord::default() }.to(n as i32)
+        });
         app.kafka.produce_transaction(&app.topic, events, false);
     }
 
@@ -194,7 +211,9 @@ impl Load {
         let key = (self.random.below(30) > 0).then(|| self.random.below(KEYS));
         let kind = ["a", "b", "c", "d", "z"][self.random.below(5)];
         let late = self.random.below(150) == 0;
-        let value = event(n, BEGIN_MS + if late { time - 45_000 } else { time }, kind, key, self.random.below(10));
+        let number = self.random.below(10);
+        let wide = (self.wide > 0).then(|| self.random.below(self.wide));
+        let value = event(n, BEGIN_MS + if late { time - 45_000 } else { time }, kind, (key, wide), number);
         let (partition, text) = self.place(key);
         self.come(at, (partition, text.clone(), value.clone()));
         if !late {
@@ -238,9 +257,12 @@ impl Load {
     }
 }
 
-fn event(id: i64, time_ms: i64, kind: &str, key: Option<usize>, value: usize) -> Option<Vec<u8>> {
+type Keys = (Option<usize>, Option<usize>);
+
+fn event(id: i64, time_ms: i64, kind: &str, (key, wide): Keys, value: usize) -> Option<Vec<u8>> {
     let key = key.map_or("null".to_owned(), |key| format!("\"k{key}\""));
-    Some(format!(r#"{{"ts":{time_ms},"id":"e{id}","t":"{kind}","k":{key},"v":{value}}}"#).into_bytes())
+    let wide = wide.map_or(String::new(), |key| format!(",\"w\":\"w{key}\""));
+    Some(format!(r#"{{"ts":{time_ms},"id":"e{id}","t":"{kind}","k":{key},"v":{value}{wide}}}"#).into_bytes())
 }
 
 /// An application for these rules and this input.

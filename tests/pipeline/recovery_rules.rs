@@ -75,3 +75,54 @@ fn what_is_unchanged_goes_on_what_is_changed_begins_anew_what_is_removed_leaves_
         assert_eq!(parts_of(&app, user), 0, "{user} has left the changelog");
     }
 }
+
+#[test]
+fn a_rule_with_backfill_finds_once_what_happened_before_it_was_written() {
+    let count = |id: &str, kind: &str, gte: u32, more: &str| {
+        format!(
+            "id: {id}\nevents:\n  some: login where kind == \"{kind}\"\ncorrelation: {{type: event_count, rules: [some], \
+             group-by: [user], timespan: 1h, condition: {{gte: {gte}}}}}\n{more}"
+        )
+    };
+    let input = "time: {field: time}\n    id: id\n    category: cat\n    out_of_orderness: 0s\n    idle_timeout: 0s";
+    let login = |n: i64, kind: &str, user: &str| {
+        let time = 1_767_225_600_000 + n * 1_000;
+        NewRecord::value(format!(r#"{{"time":{time},"id":"{n}","cat":"login","kind":"{kind}","user":"{user}"}}"#))
+    };
+    let app = App::new(kafka(), 1, &count("failures", "failed", 10, "")).input(input);
+    app.kafka.produce(&app.topic, (0..3).map(|n| login(n, "failed", "ada")));
+    // Moves the clock, so that what came before no longer waits for order.
+    app.kafka.produce(&app.topic, [login(5, "other", "bob")]);
+    let run = |app: &App| {
+        let service = app.start("one", &[]);
+        wait_until("all is committed", Duration::from_secs(60), || app.lag() == 0);
+        assert_eq!(service.interrupt().status, Some(0));
+    };
+    run(&app);
+    assert!(app.correlations().is_empty());
+
+    // The threshold is lowered, and a new rule comes: one looks back, one does not.
+    let both = [
+        count("failures", "failed", 3, "backfill: true\n"),
+        count("not-asked", "failed", 3, ""),
+        "id: then\nbackfill: true\nquery: |\n  sequence by user with maxspan=1h\n    [login where kind == \"failed\"] with \
+         runs=3\n    [login where kind == \"passed\"]\n"
+            .to_owned(),
+    ];
+    app.rules(&both.join("---\n"));
+    app.kafka.produce(&app.topic, [login(20, "passed", "ada")]);
+    run(&app);
+    let found = || {
+        let mut found: Vec<String> =
+            app.correlations().iter().map(|found| found["rule"]["id"].as_str().expect("text").to_owned()).collect();
+        found.sort();
+        found
+    };
+    // What passed at the very end still waits for the clock.
+    assert_eq!(found(), ["failures"]);
+    // The first start after it finds nothing again, also without its directory.
+    std::fs::remove_dir_all(app.state("one")).expect("removed");
+    run(&app);
+    app.until_end();
+    assert_eq!(found(), ["failures", "then"]);
+}

@@ -19,7 +19,7 @@ use throughline::event::{
 use throughline::rules::plan::ConditionId;
 use throughline::shard::core::{Core, Output, Settings};
 use throughline::sink::{CorrelationEncoder, DeadLetterEncoder};
-use throughline::source::route::{Arrival, Router};
+use throughline::source::route::{Arrival, Routed, Router};
 
 use crate::input::Place;
 use crate::scenario::{Setup, TOPICS};
@@ -215,7 +215,7 @@ impl<'a> Oracle<'a> {
                 })
             },
         };
-        if !self.router.route(&self.event, &self.hits, &arrival, |_, signal| signals.push(signal)) {
+        if self.router.route(&self.event, &self.hits, &arrival, |_, signal| signals.push(signal)) == Routed::Nowhere {
             self.count(origin.topic, Outcome::Unmatched);
         }
     }

@@ -54,7 +54,7 @@ pub fn changelog_partitions(setup: &Setup) -> u16 {
 
 /// State on this disk.
 pub fn state(store: Arc<dyn Store>) -> StateHome {
-    StateHome { store, changelog: CHANGELOG.into(), tombstones_kept: TOMBSTONES_KEPT }
+    StateHome { store, changelog: CHANGELOG.into(), tombstones_kept: TOMBSTONES_KEPT, record_bytes_max: 1 << 20 }
 }
 
 /// What an instance runs, without its disk.

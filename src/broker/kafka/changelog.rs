@@ -22,6 +22,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max.message.bytes", "1048588"),
 ];
 
+/// Kafka's default `max.message.bytes`.
+const RECORD_BYTES_MAX: usize = 1_048_588;
+
 /// How long a new topic may take until each partition has a leader, between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -45,8 +48,8 @@ pub(super) fn prepare(
             }
         }
     };
-    let delete_retention = check(lookup, topic, left())?;
-    Ok(LogInfo { partitions, id, delete_retention, created })
+    let (delete_retention, record_bytes_max) = check(lookup, topic, left())?;
+    Ok(LogInfo { partitions, id, delete_retention, record_bytes_max, created })
 }
 
 /// Whether it was us who created it: another instance may be quicker.
@@ -78,8 +81,8 @@ fn create(lookup: &Lookup, topic: &str, partitions: i32, timeout: Duration) -> R
     }
 }
 
-/// Whether its settings keep state; how long it keeps tombstones.
-fn check(lookup: &Lookup, topic: &str, timeout: Duration) -> Result<Duration, BrokerError> {
+/// Whether its settings keep state; how long it keeps tombstones, and its largest record.
+fn check(lookup: &Lookup, topic: &str, timeout: Duration) -> Result<(Duration, usize), BrokerError> {
     let what = format!("asking for the settings of changelog {topic}");
     let wanted = [ResourceSpecifier::Topic(topic)];
     let ask = async |admin: &AdminClient<DefaultClientContext>, options: &AdminOptions| {
@@ -98,7 +101,8 @@ fn check(lookup: &Lookup, topic: &str, timeout: Duration) -> Result<Duration, Br
         return Err(log_not_compacted(topic, policy));
     }
     let retention = value("delete.retention.ms").and_then(|value| value.parse().ok());
-    Ok(retention.map_or(LOG_DELETE_RETENTION, Duration::from_millis))
+    let largest = value("max.message.bytes").and_then(|value| value.parse().ok());
+    Ok((retention.map_or(LOG_DELETE_RETENTION, Duration::from_millis), largest.unwrap_or(RECORD_BYTES_MAX)))
 }
 
 /// See [`Broker::log_bounds`](crate::broker::Broker::log_bounds).

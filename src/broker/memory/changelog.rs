@@ -23,6 +23,7 @@ pub(super) fn prepare(shared: &Shared, name: &str, partitions: i32) -> Result<Lo
         partitions: topic.partitions.len() as i32,
         id: topic.id.to_string(),
         delete_retention: LOG_DELETE_RETENTION,
+        record_bytes_max: topic.message_bytes_max,
         created,
     })
 }

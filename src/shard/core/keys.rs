@@ -10,7 +10,7 @@ use crate::event::{DimensionId, Key, allotted};
 const NONE: u32 = u32::MAX;
 
 /// Names a key with state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct KeyId {
     slot: u32,
     generation: u32,

@@ -9,6 +9,7 @@
 //! at once after dedup; the others see events in total order, mixed with their deadlines.
 
 mod aggregate;
+mod backfill;
 mod dedup;
 mod keys;
 mod matching;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
-    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Signal,
-    Span, Stage, Task, Timestamp, TopicId, TopicTable, evidence_bytes,
+    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Resumed,
+    Signal, Span, Stage, Task, Timestamp, TopicId, TopicTable, evidence_bytes,
 };
 use crate::rules::plan::Plan;
 use crate::store::codec::Damaged;
+use backfill::Backfill;
 use persist::Ledger;
 pub use persist::{Cut, Durable, kind};
 use task::{Shared, TaskState, Until};
@@ -229,8 +231,9 @@ impl Core {
 
     /// Keeps memory within its budget: what was not touched for long, and is in the store with epoch `written` or an earlier
     /// one, leaves it. Looks at a bounded number of keys.
-    pub fn evict(&mut self, written: u64) {
-        let Some(budget) = self.shared.settings.durable.and_then(|durable| durable.budget) else { return };
+    /// Gives what is held and the budget, if it is far more even so.
+    pub fn evict(&mut self, written: u64) -> Option<(usize, usize)> {
+        let budget = self.shared.settings.durable.and_then(|durable| durable.budget)?;
         for (_, state) in &mut self.tasks {
             state.spill_ids(budget / DEDUP_SHARE);
             if let Some(tier) = &mut state.tier {
@@ -248,6 +251,7 @@ impl Core {
                 bytes = self.stats().bytes;
             }
         }
+        (bytes > budget + budget / BEYOND_SHARE).then_some((bytes, budget))
     }
 
     /// What is to be asked of the store, in order.
@@ -304,8 +308,8 @@ impl Core {
     }
 
     /// The keys taken up so far are whole: lets those go that do not fit, and says what is to be put into scratch space.
-    pub fn restored_keys(&mut self, task: Task) -> Vec<Request> {
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared);
+    pub fn restored_keys(&mut self, task: Task, out: &mut Output) -> Vec<Request> {
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared, out);
         // What is being restored is in the store, and counts as stored with epoch 0. The hand passes once to see who was
         // touched, and once to let go.
         self.evict(0);
@@ -315,10 +319,12 @@ impl Core {
         requests
     }
 
-    /// Begins to restore a task that stood at this watermark; its parts follow.
-    pub fn restore(&mut self, task: Task, watermark: Timestamp) {
-        self.drop_task(task);
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).watermark = watermark;
+    /// Begins to restore a task; its parts follow.
+    pub fn restore(&mut self, resumed: &Resumed) {
+        self.drop_task(resumed.task);
+        let state = task_state(&mut self.tasks, resumed.task, self.shared.settings.durable, self.epoch);
+        state.watermark = resumed.watermark;
+        state.backfill = Backfill::of(&self.shared.plan, &resumed.backfill);
     }
 
     /// Takes one part of a task that is being restored. Parts come in key order within each changelog partition.
@@ -328,8 +334,8 @@ impl Core {
     }
 
     /// All parts of a task were restored.
-    pub fn restored(&mut self, task: Task) {
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared);
+    pub fn restored(&mut self, task: Task, out: &mut Output) {
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared, out);
     }
 
     /// Forgets a task's state: its partition was revoked.
@@ -365,6 +371,8 @@ impl Core {
 
 /// Part of a shard's budget for dedup ids in memory: 1 / this.
 const DEDUP_SHARE: usize = 4;
+/// Memory is far beyond its budget with this part of it more: 1 / this.
+const BEYOND_SHARE: usize = 4;
 /// Keys looked at in one eviction, at most: some 10 ms.
 const EVICTION_LOOKS: usize = 1 << 18;
 /// Keys let go between two looks at how much is held.

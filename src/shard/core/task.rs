@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::backfill::Backfill;
 use super::dedup::Dedup;
 use super::keys::{KeyId, Keys};
 use super::matching::{Arriving, CLEAN, Matching};
@@ -79,6 +80,8 @@ pub(super) struct TaskState {
     pub(super) finishing: Option<Timestamp>,
     /// Keys put back that have no windows and deadlines yet.
     pub(super) unrevived: Vec<KeyId>,
+    /// While the task is being restored: rules to be run over what it held.
+    pub(super) backfill: Option<Box<Backfill>>,
     /// Who this state is to those who answer it.
     pub(super) life: Life,
     /// The core's epochs that are over.
@@ -136,6 +139,7 @@ impl TaskState {
             tier,
             finishing: None,
             unrevived: Vec::new(),
+            backfill: None,
             life,
             epoch,
             hand: 0,

@@ -96,7 +96,7 @@ impl TaskState {
         let parked =
             self.tier.as_mut().map_or_else(Vec::new, |tier| tier.evicted.loaded(dimension, &key, !parts.is_empty()));
         let others = std::mem::take(&mut self.wheel);
-        self.revive_all(shared);
+        self.revive_all(shared, out);
         for Parked { signal, decided_before } in parked {
             let until = Until { before: Some(signal.event.time), decided_before, ..self.until_now() };
             while let Some(at) = self.wheel.next_time().filter(|at| *at < signal.event.time) {

@@ -15,16 +15,17 @@ mod tuning;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+use std::{fmt, io};
 
 use rocksdb::{
     Cache, ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 
 use super::{Applied, Batch, ControlFlow, KeyRange, KeyVisit, Store, StoreError, StoreErrorKind, Visit};
+use crate::fault;
 use failure::Failure;
 use home::Home;
 use layout::Family;
@@ -111,6 +112,11 @@ impl RocksStore {
             }
             failure.told(doing, self.home.path())
         })
+    }
+
+    /// Where a test plants a disk that fails or is slow.
+    fn attempt(&self, call: &'static str) -> Result<(), Failure> {
+        fault::fails(call).map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number).into()))
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, Failure> {
@@ -201,6 +207,7 @@ impl Store for RocksStore {
 
     fn write(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         self.told("write a batch", || {
+            self.attempt("store.write")?;
             let (meta, warm, cold) =
                 (self.family(Family::Meta)?, self.family(Family::Warm)?, self.family(Family::Cold)?);
             let mut writes = WriteBatch::default();
@@ -224,6 +231,7 @@ impl Store for RocksStore {
 
     fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.told("read parts", || {
+            self.attempt("store.read")?;
             self.known(partition)?;
             let pieces = layout::pieces(from, to);
             // One family has one moment by itself; several need a snapshot.
@@ -300,6 +308,7 @@ impl Store for RocksStore {
     // The scratch space is empty after a crash, so its writes need no log.
     fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError> {
         self.told("write to the scratch space", || {
+            self.attempt("store.scratch")?;
             let scratch = self.family(Family::Scratch)?;
             let mut writes = WriteBatch::default();
             for (key, value) in entries {

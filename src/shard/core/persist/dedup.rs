@@ -36,7 +36,7 @@ pub(super) fn read(ledger: &Ledger, key: &mut Reader<'_>, value: &[u8], dedup: &
     reader.version(VERSION)?;
     let (ids, rest) = reader.rest().as_chunks::<{ Id::BYTES }>();
     if !rest.is_empty() {
-        return Err(Damaged("half an id at the end of a dedup segment".to_owned()));
+        return Err(Damaged::new("half an id at the end of a dedup segment"));
     }
     let range = ledger.durable.range;
     let ours = ids.iter().map(|bytes| Id::from_bytes(*bytes)).filter(|id| range.contains(id.key_hash()));

@@ -67,7 +67,7 @@ fn write_value(value: Val<'_>, out: &mut Writer) {
 pub(super) fn read(known: &Known, reader: &mut Reader<'_>) -> Result<Arc<Evidence>, Damaged> {
     let time = Timestamp(reader.int()?);
     let topic = reader.small::<usize>()?;
-    let topic = *known.topics.get(topic).ok_or_else(|| Damaged(format!("topic number {topic} without a name")))?;
+    let topic = *known.topics.get(topic).ok_or_else(|| Damaged::new(format!("topic number {topic} without a name")))?;
     let partition = reader.small::<u32>()? as i32;
     let origin = Origin { topic, partition, offset: reader.int()? };
     let id = reader.option(|reader| Ok(reader.text()?.into()))?;
@@ -76,7 +76,7 @@ pub(super) fn read(known: &Known, reader: &mut Reader<'_>) -> Result<Arc<Evidenc
     for _ in 0..reader.count()? {
         let number = reader.small::<usize>()?;
         let field =
-            *known.fields.get(number).ok_or_else(|| Damaged(format!("field number {number} without a name")))?;
+            *known.fields.get(number).ok_or_else(|| Damaged::new(format!("field number {number} without a name")))?;
         let slot = fields.read(reader, true)?;
         entries.extend(field.map(|field: FieldId| (field, slot)));
     }
@@ -115,7 +115,7 @@ impl Fields {
                 self.elements.extend(elements);
                 Slot::Array { start, len: len as u32 }
             }
-            tag => return Err(Damaged(format!("value tag {tag}"))),
+            tag => return Err(Damaged::new(format!("value tag {tag}"))),
         })
     }
 
@@ -138,7 +138,8 @@ pub(super) fn read_steps(known: &Known, reader: &mut Reader<'_>) -> Result<small
     let mut steps = smallvec::SmallVec::new();
     for _ in 0..reader.count()? {
         let number = reader.small::<usize>()?;
-        let step = known.steps.get(number).ok_or_else(|| Damaged(format!("step number {number} without a name")))?;
+        let step =
+            known.steps.get(number).ok_or_else(|| Damaged::new(format!("step number {number} without a name")))?;
         steps.extend(*step);
     }
     steps.sort_unstable();

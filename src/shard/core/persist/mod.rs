@@ -52,6 +52,12 @@ pub mod kind {
     pub const TIMELINE: u8 = 0x22;
     /// Suppression.
     pub const SUPPRESSION: u8 = 0x30;
+
+    /// All of them, ascending.
+    pub const ALL: [u8; 5] = [DEDUP, ORDER, KEY, TIMELINE, SUPPRESSION];
+
+    /// Below are records of the task, behind are names that the changelog gives.
+    pub const RANGE: std::ops::Range<u8> = 0x10..0xf0;
 }
 
 /// Into how many changelog partitions the state is cut, and by what.
@@ -126,6 +132,11 @@ impl Ledger {
             body: Writer::default(),
             used: Used::default(),
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn task(&self) -> Task {
+        self.task
     }
 
     /// What is not keyed lies in the partition of the first hash that its writer owned.

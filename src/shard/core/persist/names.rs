@@ -151,7 +151,7 @@ impl Known {
         let mut known = Known::default();
         for _ in 0..reader.count()? {
             let name = reader.text()?;
-            let no_place = || Damaged(format!("no place left in the order of topics for {name}"));
+            let no_place = || Damaged::new(format!("no place left in the order of topics for {name}"));
             known.topics.push(names.topics.intern(name).ok_or_else(no_place)?);
         }
         for _ in 0..reader.count()? {

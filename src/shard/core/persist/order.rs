@@ -78,6 +78,7 @@ pub(super) fn read(
     value: &[u8],
     watermark: Timestamp,
     order: &mut Order,
+    mut see: impl FnMut(&Signal),
 ) -> Result<(), Damaged> {
     let writer = key.raw(2)?;
     let name = (u16::from_be_bytes([writer[0], writer[1]]), key.fixed()?);
@@ -94,10 +95,15 @@ pub(super) fn read(
         let steps = evidence::read_steps(&known, &mut reader)?;
         let counts = reader.byte()? != 0;
         newest = newest.max(event.time);
-        let (Some(dimension), false) = (dimension, steps.is_empty()) else { continue };
+        let Some(dimension) = dimension else { continue };
         if event.time >= watermark && ledger.durable.range.contains(hash) {
             let (identity, task) = (Hash128(identity), ledger.task);
-            order.push(Signal { event, identity, dimension, key, task, steps, counts, late: None });
+            let signal = Signal { event, identity, dimension, key, task, steps, counts, late: None };
+            see(&signal);
+            // Without a rule that is still there nobody waits for it.
+            if !signal.steps.is_empty() {
+                order.push(signal);
+            }
         }
     }
     ledger.waiting.entry(newest).or_default().push(name);

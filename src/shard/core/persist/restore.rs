@@ -8,15 +8,15 @@ use smallvec::SmallVec;
 
 use super::names::Names;
 use super::{dedup, kind, order, read_key, rule, suppression, timeline};
-use crate::event::{Key, RuleIndex, Timestamp};
+use crate::event::{Key, RuleIndex, Signal, Timestamp};
 use crate::fault::{self, Bug};
 use crate::rules::plan::{Pattern, Plan};
-use crate::shard::core::Settings;
 use crate::shard::core::aggregate;
 use crate::shard::core::matching::CLEAN;
 use crate::shard::core::sequence::SequenceState;
 use crate::shard::core::state::{KeyState, OfRule, RuleState};
 use crate::shard::core::task::{Shared, TaskState};
+use crate::shard::core::{Output, Settings};
 use crate::store::codec::{Damaged, Reader};
 
 /// Takes one part of a task's state.
@@ -33,7 +33,10 @@ pub(in super::super) fn restore_part(
     let retention = shared.settings.retention;
     let read = match reader.byte()? {
         kind::DEDUP => dedup::read(&ledger, &mut reader, value, &mut state.dedup),
-        kind::ORDER => order::read(&mut ledger, names, &mut reader, value, state.watermark, &mut state.order),
+        kind::ORDER => {
+            let see = |signal: &Signal| state.backfill.iter_mut().for_each(|backfill| backfill.wait(signal));
+            order::read(&mut ledger, names, &mut reader, value, state.watermark, &mut state.order, see)
+        }
         kind::SUPPRESSION => suppression::read(&ledger, &mut reader, value, retention, &mut state.suppressed),
         kind::KEY => restore_rule(state, shared, &mut reader, value).map(|known| {
             if !known {
@@ -45,7 +48,7 @@ pub(in super::super) fn restore_part(
                 ledger.changes.delete(partition, key);
             }
         }),
-        other => Err(Damaged(format!("a part of kind {other:#04x}, which this program does not know"))),
+        other => Err(Damaged::newer(format_args!("a part of kind {other:#04x}"))),
     };
     state.ledger = Some(ledger);
     read
@@ -75,8 +78,10 @@ fn restore_rule(
     let Shared { names, plan, .. } = shared;
     let key = read_key(reader)?;
     let tag = reader.byte()?;
-    let Some(index) = names.rule_of(reader.fixed()?) else { return Ok(false) };
-    let Some(rule) = plan.rules.get(index.0 as usize) else { return Ok(false) };
+    let index = names.rule_of(reader.fixed()?);
+    let Some((index, rule)) = index.and_then(|index| Some((index, plan.rules.get(index.0 as usize)?))) else {
+        return keep_strays(state, names, key, tag, value).map(|()| false);
+    };
     let Some(held) = key_state(state, names, key) else { return Ok(false) };
     match tag {
         rule::STATE => {
@@ -89,14 +94,33 @@ fn restore_rule(
             let waiting = rule::read_waiting(names, number, value)?;
             let (of_rule, _) = held.rule_or_begin(index, || RuleState::Sequence(Box::<SequenceState>::default()));
             let RuleState::Sequence(sequence) = of_rule else {
-                return Err(Damaged(format!("a waiting match for rule {}, which is no sequence", rule.id)));
+                return Err(Damaged::new(format!("a waiting match for rule {}, which is no sequence", rule.id)));
             };
             sequence.absence.next_number = sequence.absence.next_number.max(number + 1);
             sequence.absence.waiting.push_back(waiting);
         }
-        other => return Err(Damaged(format!("a key's part of tag {other}"))),
+        other => return Err(Damaged::newer(format_args!("a key's part of tag {other}"))),
     }
     Ok(true)
+}
+
+/// The rule is gone; the events of its matches are held a moment longer, for rules that are to be run over the past.
+fn keep_strays(
+    state: &mut TaskState,
+    names: &Names,
+    (dimension, key): (u64, Key),
+    tag: u8,
+    value: &[u8],
+) -> Result<(), Damaged> {
+    let (Some(_), Some(id)) = (&state.backfill, names.dimension_of(dimension)) else { return Ok(()) };
+    let events = rule::read_events(names, tag, value)?;
+    if events.is_empty() || key_state(state, names, (dimension, key.clone())).is_none() {
+        return Ok(());
+    }
+    if let (Some(id), Some(backfill)) = (state.keys.find(id, &key), &mut state.backfill) {
+        backfill.stray(id, events);
+    }
+    Ok(())
 }
 
 fn restore_timeline(
@@ -114,24 +138,26 @@ fn restore_timeline(
 
 impl TaskState {
     /// All parts of the task are there.
-    pub(in super::super) fn restored(&mut self, shared: &mut Shared) {
+    pub(in super::super) fn restored(&mut self, shared: &mut Shared, out: &mut Output) {
         // What was put back is in the store already.
         drop(self.order.take_fresh());
         if let Some(newest) = self.order.newest() {
             self.newest = self.newest.max(newest);
         }
-        self.revive_all(shared);
+        self.revive_all(shared, out);
+        self.end_backfill();
     }
 
-    /// All parts of the keys put back are there: windows, measures and deadlines follow from them.
-    pub(in super::super) fn revive_all(&mut self, shared: &mut Shared) {
+    /// All parts of the keys put back are there: windows, measures and deadlines follow from them; new rules are run over them.
+    pub(in super::super) fn revive_all(&mut self, shared: &mut Shared, out: &mut Output) {
         for id in std::mem::take(&mut self.unrevived) {
             let Some(held) = self.keys.get_mut(id) else { continue };
             let mut state = std::mem::take(&mut held.state);
+            let past = self.past_of(id, &state);
             let mut deadlines: SmallVec<[(Timestamp, RuleIndex); 4]> = SmallVec::new();
             self.pending += revive(&mut state, &shared.plan, &shared.settings, |at, rule| deadlines.push((at, rule)));
             self.held += state.timeline.len();
-            if state.is_empty() {
+            if state.is_empty() && past.is_empty() {
                 self.put_back(id, state, shared);
                 continue;
             }
@@ -142,6 +168,9 @@ impl TaskState {
                 self.deadlines.extend(deadlines);
             }
             self.set_deadlines(Some(id));
+            if !past.is_empty() {
+                self.replay(past, shared, out);
+            }
         }
     }
 }

@@ -9,11 +9,13 @@
 //!
 //! A match is `before? · count, evidence…`. What a window holds and measures follows from the timeline.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::names::{Known, Names, Used};
 use super::{Ledger, evidence};
-use crate::event::{Span, Timestamp};
+use crate::event::{Evidence, Span, Timestamp};
 use crate::rules::plan::{Pattern, Rule};
 use crate::shard::core::aggregate::{self, Sliding, Tumbling};
 use crate::shard::core::sequence::{Absence, Match, Pending, SequenceState, Waiting};
@@ -125,7 +127,7 @@ fn read_match(known: &Known, reader: &mut Reader<'_>) -> Result<Match, Damaged> 
     let count = reader.count()?;
     let events: SmallVec<[_; 2]> = (0..count).map(|_| evidence::read(known, reader)).collect::<Result<_, _>>()?;
     if events.is_empty() {
-        return Err(Damaged("a match without events".to_owned()));
+        return Err(Damaged::new("a match without events"));
     }
     Ok(Match { before, events })
 }
@@ -169,8 +171,28 @@ pub(super) fn read_state(
             let number = reader.int()?;
             Ok(RuleState::Tumbling(Box::new(Tumbling::new(rule, number, reader.uint()?))))
         }
-        _ => Err(Damaged(format!("state of pattern {tag} for rule {}, which has another pattern", rule.id))),
+        _ => Err(Damaged::new(format!("state of pattern {tag} for rule {}, which has another pattern", rule.id))),
     }
+}
+
+/// The events of all matches in a part, whatever its rule.
+pub(super) fn read_events(names: &Names, tag: u8, value: &[u8]) -> Result<Vec<Arc<Evidence>>, Damaged> {
+    let mut reader = Reader::new(value);
+    reader.version(VERSION)?;
+    let known = Known::read(names, &mut reader)?;
+    let mut events = Vec::new();
+    if tag == WAITING {
+        read_time(&mut reader)?;
+        events.extend(read_match(&known, &mut reader)?.events);
+    } else if reader.byte()? == SEQUENCE {
+        (reader.option(read_time)?, reader.option(read_time)?);
+        reader.small::<u32>()?;
+        for _ in 0..reader.count()? {
+            reader.small::<u16>()?;
+            events.extend(read_match(&known, &mut reader)?.events);
+        }
+    }
+    Ok(events)
 }
 
 /// A match that waits.

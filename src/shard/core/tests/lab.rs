@@ -65,6 +65,7 @@ impl Lab {
             summary: None,
             output_topic: None,
             output_key: None,
+            backfill: false,
             place: String::new(),
         });
         self
