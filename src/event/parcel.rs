@@ -1,5 +1,7 @@
 //! What travels in the rings: from sources to shards, and from both to the committer. Parcels are recycled.
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
 use super::change::Changes;
@@ -20,6 +22,8 @@ pub struct ToShard {
     pub watermarks: SmallVec<[(Task, Timestamp); 1]>,
     /// What follows the batch, if anything.
     pub mark: Option<Mark>,
+    /// When the turn began that found all this: from here on latency is measured.
+    pub arrived: Option<Instant>,
 }
 
 /// A mark in the stream of batches.
@@ -41,6 +45,7 @@ impl ToShard {
         self.signals.clear();
         self.watermarks.clear();
         self.mark = None;
+        self.arrived = None;
     }
 
     /// Whether there is nothing to send.
@@ -78,6 +83,8 @@ pub struct ReadPosition {
 pub struct Report {
     /// Correlations found (shards).
     pub correlations: Vec<Correlation>,
+    /// When what decided the first of them had arrived (shards).
+    pub arrived: Option<Instant>,
     /// Records given up (sources: undecodable; shards: late).
     pub dead_letters: Vec<DeadLetter>,
     /// Outcomes decided by the sender, by topic.

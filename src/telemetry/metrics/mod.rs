@@ -38,19 +38,19 @@ pub struct Metrics {
     shards: Mutex<Vec<Arc<ShardMetrics>>>,
     partitions: Mutex<BTreeMap<PartitionName, Arc<PartitionMetrics>>>,
     /// The committer's.
-    pub committer: CommitterMetrics,
+    pub committer: Arc<CommitterMetrics>,
     /// The fetcher's.
-    pub fetcher: FetcherMetrics,
+    pub fetcher: Arc<FetcherMetrics>,
     /// The group thread's.
-    pub group: GroupMetrics,
+    pub group: Arc<GroupMetrics>,
     /// Of whoever brings the store level.
-    pub restore: RestoreMetrics,
+    pub restore: Arc<RestoreMetrics>,
     /// The pipeline's.
-    pub pipeline: PipelineMetrics,
+    pub pipeline: Arc<PipelineMetrics>,
     /// Of whoever asks where partitions end.
-    pub lag: LagMetrics,
+    pub lag: Arc<LagMetrics>,
     /// The OpenTelemetry exporter's.
-    pub otlp: OtlpMetrics,
+    pub otlp: Arc<OtlpMetrics>,
 }
 
 impl Metrics {

@@ -55,7 +55,7 @@ macro_rules! metrics {
 
 metrics! {
     BUILD_INFO = Gauge "throughline_build_info" ["version"] "Always 1; says which version runs.";
-    PIPELINE_STATE = Gauge "throughline_pipeline_state" ["state"] "1 for the state the pipeline is in (starting, running, paused, draining, stopped), else 0.";
+    PIPELINE_STATE = Gauge "throughline_pipeline_state" ["state"] "1 for the state the pipeline is in (running, paused, draining, stopped), else 0.";
     INCARNATIONS = Counter "throughline_incarnations_total" [] "Starts of the pipeline in this process: the first one, and each one after a failure that may pass.";
     BROKER_UP = Gauge "throughline_broker_up" [] "Whether the brokers answered when they were asked last (1) or not (0).";
     RULES = Gauge "throughline_rules" [] "Rules in force.";
