@@ -3,6 +3,7 @@
 //!
 //! The rooms and their levels are in `ARCHITECTURE.md`; `tests/tidy.rs` holds the imports to it.
 
+pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod config;

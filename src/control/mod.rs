@@ -4,7 +4,12 @@
 //! verbs) asks and looks here, and reaches no deeper. Nothing in it waits for the pipeline, and the pipeline waits for nothing in
 //! it: wishes are flags, facts are behind locks that are held for moments and never per event.
 
+mod readiness;
 mod reading;
+mod status;
+
+pub use readiness::Reason;
+pub use status::{Committed, Memory, PartitionStatus, Restore, RuleHits, RuleStatus, ShardStatus, Status};
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -85,7 +85,8 @@ impl Metrics {
         lock(&self.sources).clone()
     }
 
-    fn shards(&self) -> Vec<Arc<ShardMetrics>> {
+    /// The blocks of all shards, by number.
+    pub fn shards(&self) -> Vec<Arc<ShardMetrics>> {
         lock(&self.shards).clone()
     }
 }
