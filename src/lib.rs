@@ -3,9 +3,11 @@
 //!
 //! The rooms and their levels are in `ARCHITECTURE.md`; `tests/tidy.rs` holds the imports to it.
 
+pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod decode;
 pub mod detect;
 pub mod epoch;

@@ -95,6 +95,9 @@ pub const PAUSE_AFTER: Span = Span::from_secs(5);
 /// How long a thread with pending work may stand still before the process is unhealthy and aborts.
 pub const STALL_AFTER: Span = Span::from_secs(10);
 
+/// Shortest admin token: what is shorter can be guessed.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+
 /// Largest rule file that is read. A thousand ordinary rules are under 1 MB.
 pub const RULE_FILE_BYTES_MAX: usize = 16 << 20;
 

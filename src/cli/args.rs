@@ -91,6 +91,8 @@ pub enum Verb {
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// Ask the running service of this configuration how it is; status 0: it does its work
+    Healthcheck(super::HealthcheckArgs),
     /// Print the version
     Version,
 }

@@ -4,6 +4,7 @@
 //! [`Exit`]. A verb writes through the writer it is given and returns what went wrong: only [`main`] prints failures and
 //! ends the process. Holds no logic that another front door (the HTTP API) would need too.
 
+mod admin;
 mod args;
 mod backtest;
 mod bench;
@@ -13,6 +14,7 @@ mod demo;
 mod exit;
 mod files;
 mod generate;
+mod healthcheck;
 mod paint;
 mod progress;
 mod report;
@@ -29,6 +31,7 @@ mod version;
 pub use args::{CheckFormat, Cli, FileInput, Global, ListFormat, LogFormatArg, RecordFormat, Verb};
 pub use backtest::BacktestArgs;
 pub use exit::{Exit, Failure};
+pub use healthcheck::HealthcheckArgs;
 pub use run::RunArgs;
 pub use search::SearchArgs;
 
@@ -85,6 +88,7 @@ impl Cli {
             Verb::Rules(args) => rules::execute(&self.global, args, out),
             Verb::Config(args) => config::execute(&self.global, args, out),
             Verb::Completions(args) => completions::execute(args, out),
+            Verb::Healthcheck(args) => healthcheck::execute(&self.global, args, out),
             Verb::Version => version::execute(out),
         }
     }

@@ -1,10 +1,12 @@
 //! `run`: the service, Kafka to Kafka.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::args::Global;
 use super::exit::{Exit, Failure};
-use super::{compile_or_fail, service};
+use super::{compile_or_fail, note, service};
 use crate::pipeline::Control;
 
 /// Arguments of `run`.
@@ -21,24 +23,27 @@ pub(super) fn execute(global: &Global, args: &RunArgs) -> Result<Exit, Failure> 
     let settings = global.settings()?;
     let plan = compile_or_fail(&settings.rule_paths)?;
     let control = Control::default();
-    watch_signals(&control)?;
+    watch_signals(&control, settings.drain_timeout.to_std())?;
     service::run(&settings, plan, args.until_end, &control)?;
     Ok(Exit::Done)
 }
 
-fn watch_signals(control: &Control) -> Result<(), Failure> {
+fn watch_signals(control: &Control, drain_timeout: Duration) -> Result<(), Failure> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let cannot = |error| Failure::new(Exit::Unreachable, format!("cannot watch signals: {error}"));
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(cannot)?;
     let control = control.clone();
     let watch = move || {
         for _ in signals.forever() {
-            if control.is_stopping() {
-                super::note(format_args!("stopping at once; what is not committed is read again by the next run"));
+            // After a drain by request the process stays; the first signal then only ends that.
+            if control.leave() {
+                note(format_args!("leaving as soon as what was read is committed (again: stop at once)"));
+            } else if control.is_stopping() {
+                note(format_args!("stopping at once; what is not committed is read again by the next run"));
                 control.stop();
             } else {
-                super::note(format_args!("draining: finishing the epoch, then leaving (again: stop at once)"));
-                control.drain();
+                note(format_args!("draining: finishing the epoch, then leaving (again: stop at once)"));
+                control.drain_within(drain_timeout);
             }
         }
     };

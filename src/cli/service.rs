@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use crate::broker::Broker;
 use crate::broker::kafka::{Assignment, KafkaBroker, KafkaSettings};
 use crate::config::{self, Settings};
+use crate::control::Control;
 use crate::epoch::{Delivery, Progress};
 use crate::event::{Outcome, OutcomeCounts};
-use crate::pipeline::{self, Control, Locality, PipelineError, Spec, Stage};
+use crate::pipeline::{self, Locality, PipelineError, Spec, Stage};
 use crate::rules::plan::Plan;
 use crate::source::Stream;
 use crate::topology::{PinRequest, PlanError, Request, Topology};
@@ -18,6 +19,9 @@ use super::note;
 /// Time between two lines of rates.
 const RATES_EVERY: Duration = Duration::from_secs(10);
 
+/// Time between two looks whether a process that stays may leave.
+const STAY_LOOKS: Duration = Duration::from_millis(100);
+
 /// How long a broker may stay silent at the start before the process gives up: longer than a broker's restart.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -25,10 +29,17 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn run(settings: &Settings, plan: Plan, until_end: bool, control: &Control) -> Result<Progress, PipelineError> {
     let mut spec = spec(settings, plan, until_end)?;
     announce(settings, &spec);
+    // Before anything that takes long, so that whoever asks is answered while it starts.
+    let server = super::admin::start(settings, control)?;
     let started = Instant::now();
     let reporter = Reporter::start(control.clone());
     let result = keep_state(settings, &mut spec, control);
     reporter.finish();
+    // Whoever drained it by request may look at it until the process is told to leave.
+    while result.is_ok() && control.stays() {
+        std::thread::sleep(STAY_LOOKS);
+    }
+    drop(server);
     let progress = result?;
     print_totals(&progress, started.elapsed());
     Ok(progress)

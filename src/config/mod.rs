@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 
 pub use problem::{Problem, ProblemCode};
 pub use settings::{
-    Delivery, Input, Kafka, Locality, Pin, Settings, State, Workers, topic_matches, topic_pattern_regex,
+    Admin, Delivery, Input, Kafka, Locality, Pin, Settings, State, Token, Workers, topic_matches, topic_pattern_regex,
 };
 
 /// The file that is read when none is named and it exists in the working directory.

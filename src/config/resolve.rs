@@ -8,7 +8,7 @@ use super::places::{Places, display};
 use super::problem::{Problem, ProblemCode};
 use super::properties::{REDACTED, refusal};
 use super::settings::{
-    Delivery, Input, Kafka, Locality, Pin, Settings, State, Workers, topic_matches, topic_pattern_regex,
+    Admin, Delivery, Input, Kafka, Locality, Pin, Settings, State, Token, Workers, topic_matches, topic_pattern_regex,
 };
 use super::typed;
 use super::units::parse_bytes;
@@ -38,7 +38,9 @@ pub(super) fn resolve(typed: &typed::Config, places: &Places, problems: &mut Vec
         dedup_window: r.span(&typed.dedup.window, &["dedup", "window"], Span::from_secs(3600)),
         state: r.state(&typed.state),
         workers: r.workers(&typed.workers),
-        admin_listen: r.listen(&typed.admin),
+        admin: r.admin(&typed.admin),
+        otlp_endpoint: r.endpoint(&typed.telemetry),
+        drain_timeout: r.span(&typed.drain_timeout, &["drain_timeout"], Span::from_secs(30)),
     };
     r.no_topic_twice(&settings);
     r.no_loop(&settings);
@@ -286,14 +288,55 @@ impl Resolver<'_> {
         Some(number)
     }
 
-    fn listen(&mut self, typed: &typed::Admin) -> std::net::SocketAddr {
-        let default = std::net::SocketAddr::from(([127, 0, 0, 1], 9470));
-        let Some(text) = &typed.listen else { return default };
-        text.parse().unwrap_or_else(|_| {
-            let message = format!("`admin.listen`: `{text}` is not an address and a port");
-            self.bad(&["admin", "listen"], message, Some("e.g. 127.0.0.1:9470 or [::]:9470"));
-            default
-        })
+    fn admin(&mut self, typed: &typed::Admin) -> Admin {
+        let mut admin = Admin::default();
+        match typed.listen.as_deref() {
+            None => {}
+            Some("off") => admin.listen = None,
+            Some(text) => match text.parse() {
+                Ok(address) => admin.listen = Some(address),
+                Err(_) => {
+                    let message = format!("`admin.listen`: `{text}` is not an address and a port");
+                    self.bad(&["admin", "listen"], message, Some("e.g. 127.0.0.1:9470 or [::]:9470, or off"));
+                }
+            },
+        }
+        admin.token = match (&typed.token, &typed.token_file) {
+            (Some(_), Some(_)) => {
+                let message = "`admin.token` and `admin.token_file` are both set".into();
+                self.report(&["admin", "token_file"], ProblemCode::Conflict, message, Some("set one of them"));
+                None
+            }
+            // The message does not repeat it: it goes to logs.
+            (Some(token), None) if token.len() < limits::ADMIN_TOKEN_BYTES_MIN || !token.bytes().all(visible) => {
+                let message =
+                    format!("`admin.token` must have at least {} visible characters", limits::ADMIN_TOKEN_BYTES_MIN);
+                self.bad(&["admin", "token"], message, Some("e.g. from: openssl rand -hex 32"));
+                None
+            }
+            (Some(token), None) => Some(Token::Value(token.clone())),
+            (None, file) => file.clone().map(|path| Token::File(path.into())),
+        };
+        let named = typed.token.is_some() || typed.token_file.is_some();
+        if let Some(address) = admin.listen.filter(|address| !address.ip().is_loopback() && !named) {
+            let message =
+                format!("`admin.listen`: {address} can be reached from other machines, and there is no token");
+            let help = "set `admin.token_file` or THROUGHLINE_ADMIN__TOKEN, or listen on 127.0.0.1";
+            self.report(&["admin", "listen"], ProblemCode::Conflict, message, Some(help));
+        }
+        admin
+    }
+
+    fn endpoint(&mut self, typed: &typed::Telemetry) -> Option<String> {
+        let text = typed.otlp_endpoint.as_deref()?;
+        let host = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        if host.is_none_or(|host| host.is_empty() || host.contains(['@', '?', '#', ' '])) {
+            let message = format!("`telemetry.otlp_endpoint`: `{text}` is not a URL that begins with http://");
+            let help = "e.g. http://localhost:4318; for TLS run a collector beside this process";
+            self.bad(&["telemetry", "otlp_endpoint"], message, Some(help));
+            return None;
+        }
+        Some(text.trim_end_matches('/').to_owned())
     }
 
     fn no_topic_twice(&mut self, settings: &Settings) {
@@ -336,6 +379,11 @@ impl Resolver<'_> {
             self.report(&["dead_letter", "topic"], ProblemCode::Conflict, message, Some("use two topics"));
         }
     }
+}
+
+/// What may stand in a header as it is.
+fn visible(byte: u8) -> bool {
+    byte.is_ascii_graphic()
 }
 
 /// What keeps Kafka from taking this as a name.

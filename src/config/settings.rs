@@ -38,7 +38,11 @@ pub struct Settings {
     /// Threads.
     pub workers: Workers,
     /// The HTTP endpoint for operators.
-    pub admin_listen: SocketAddr,
+    pub admin: Admin,
+    /// Base URL of an OpenTelemetry collector (OTLP over HTTP); `None`: nothing is sent.
+    pub otlp_endpoint: Option<String>,
+    /// How long a drain may take.
+    pub drain_timeout: Span,
 }
 
 impl Settings {
@@ -70,6 +74,40 @@ impl std::fmt::Debug for Kafka {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.properties.keys().collect();
         f.debug_struct("Kafka").field("brokers", &self.brokers).field("properties", &names).finish()
+    }
+}
+
+/// The HTTP endpoint for operators.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    /// Where; `None`: nowhere. Not beyond this machine without a token.
+    pub listen: Option<SocketAddr>,
+    /// What clients must know.
+    pub token: Option<Token>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9470))), token: None }
+    }
+}
+
+/// Where the admin token is.
+#[derive(Clone, PartialEq)]
+pub enum Token {
+    /// Here.
+    Value(String),
+    /// In this file.
+    File(PathBuf),
+}
+
+/// A secret is not shown.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Token::Value(_) => f.write_str("Value(***)"),
+            Token::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
     }
 }
 

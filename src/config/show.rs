@@ -1,7 +1,7 @@
 //! Settings back into the form in which they are typed: for `config show`, and to be fed back.
 
 use super::properties::{REDACTED, is_printable};
-use super::settings::{Delivery, Input, Locality, Pin, Settings};
+use super::settings::{Admin, Delivery, Input, Locality, Pin, Settings, Token};
 use super::typed;
 use super::units::format_bytes;
 use crate::event::{LatePolicy, Span};
@@ -52,7 +52,9 @@ impl Settings {
                     }
                 }),
             },
-            admin: typed::Admin { listen: Some(self.admin_listen.to_string()) },
+            admin: admin(&self.admin),
+            telemetry: typed::Telemetry { otlp_endpoint: self.otlp_endpoint.clone() },
+            drain_timeout: duration(self.drain_timeout),
         }
     }
 
@@ -65,6 +67,16 @@ impl Settings {
             Err(error) => format!("# cannot be shown: {error}\n"),
         }
     }
+}
+
+fn admin(admin: &Admin) -> typed::Admin {
+    let (token, token_file) = match &admin.token {
+        None => (None, None),
+        Some(Token::Value(_)) => (Some(REDACTED.into()), None),
+        Some(Token::File(path)) => (None, Some(path.display().to_string())),
+    };
+    let listen = admin.listen.map_or_else(|| "off".into(), |address| address.to_string());
+    typed::Admin { listen: Some(listen), token, token_file }
 }
 
 fn duration(span: Span) -> Option<typed::Duration> {

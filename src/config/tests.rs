@@ -172,7 +172,7 @@ fn an_unknown_key_is_placed_and_the_nearest_named() {
          c.yaml:3:3: unknown key `broker` in `kafka`\n  help: did you mean `brokers`?\n\
          c.yaml:6:5: unknown key `Late` in `input[0]`\n  help: did you mean `late`?\n\
          c.yaml:7:1: unknown key `zzz`\n  help: known keys here: application_id, instance, kafka, input, rules, output, \
-         dead_letter, delivery, epoch, locality, dedup, state, workers, admin\n"
+         dead_letter, delivery, epoch, locality, dedup, state, workers, admin, telemetry, drain_timeout\n"
     );
 }
 
@@ -206,8 +206,38 @@ fn all_bad_values_are_told_at_once_with_their_places() {
          c.yaml:13:31: `workers.sources` must be `auto` or a whole number, not `many`\n\
          c.yaml:13:42: `workers.pin` is empty or names a core twice\n  help: name each core once, e.g. pin: [2, 3], or write \
          pin: off\n\
-         c.yaml:14:17: `admin.listen`: `localhost` is not an address and a port\n  help: e.g. 127.0.0.1:9470 or [::]:9470\n"
+         c.yaml:14:17: `admin.listen`: `localhost` is not an address and a port\n  help: e.g. 127.0.0.1:9470 or [::]:9470, or off\n"
     );
+}
+
+#[test]
+fn the_admin_endpoint_is_not_open_to_others_without_a_token_and_its_token_is_not_shown() {
+    let admin = |text: &str| Case::of(&format!("admin: {{{text}}}\n"));
+    let complains = |text: &str, what: &str| {
+        let complaints = admin(text).complaints();
+        assert!(complaints.contains(what), "{text}: {complaints}");
+        assert!(!complaints.contains("hunter"), "{text}: {complaints}");
+    };
+    complains("listen: '0.0.0.0:9470'", "can be reached from other machines, and there is no token");
+    complains("listen: '0.0.0.0:9470', token: hunter2", "at least 16 visible characters");
+    complains("token: 'hunter2 hunter2 hunter2'", "at least 16 visible characters");
+    complains("token: hunter2hunter2hunter2, token_file: /run/t", "are both set");
+    let settings = admin("listen: '0.0.0.0:9470', token: hunter2hunter2hunter2").settings();
+    assert_eq!(settings.admin.token, Some(Token::Value("hunter2hunter2hunter2".into())));
+    for shown in [settings.to_yaml(), format!("{settings:?}")] {
+        assert!(shown.contains("***") && !shown.contains("hunter"), "{shown}");
+    }
+    assert_eq!(admin("listen: off").settings().admin.listen, None);
+    assert_eq!(admin("token_file: /run/t").settings().admin.token, Some(Token::File("/run/t".into())));
+}
+
+#[test]
+fn a_collector_is_named_by_its_url() {
+    let at = |url: &str| Case::of(&format!("telemetry: {{otlp_endpoint: '{url}'}}\n"));
+    assert_eq!(at("http://localhost:4318/").settings().otlp_endpoint.as_deref(), Some("http://localhost:4318"));
+    for wrong in ["localhost:4318", "https://otel:4318", "http://", "http://user:secret@otel"] {
+        assert!(at(wrong).complaints().contains("is not a URL that begins with http://"), "{wrong}");
+    }
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub struct Config {
     pub workers: Workers,
     /// The HTTP endpoint for operators.
     pub admin: Admin,
+    /// Sending traces and metrics to OpenTelemetry.
+    pub telemetry: Telemetry,
+    /// How long a drain (SIGTERM, Ctrl-C, POST /pipeline/drain) may take; then the process stops at once. Default: 30s.
+    pub drain_timeout: Option<Duration>,
 }
 
 /// How to reach Kafka.
@@ -153,8 +157,23 @@ pub struct Workers {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Address and port. Default: 127.0.0.1:9470.
+    /// Address and port, or `off`. Any other address than this machine's own needs a token. Default: 127.0.0.1:9470.
     pub listen: Option<String>,
+    /// What a client must send as `Authorization: Bearer`, at least 16 characters. Better set as THROUGHLINE_ADMIN__TOKEN, or:
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// File that holds the token, read at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+}
+
+/// Sending traces and metrics to OpenTelemetry.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Base URL of a collector that takes OTLP over HTTP, e.g. http://localhost:4318. Default: nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// What a crash may do to the output.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::broker::OutRecord;
-use crate::event::{Changes, ReadPosition, Task, Timestamp, TopicId};
+use crate::event::{Changes, Origin, ReadPosition, Task, Timestamp, TopicId};
 
 use super::progress::Progress;
 
@@ -16,6 +16,8 @@ pub(super) struct Epoch {
     pub bytes: usize,
     /// Totals.
     pub progress: Progress,
+    /// The last event of each correlation: where it came from, and its time.
+    pub latest: Vec<(Origin, Timestamp)>,
     /// Where each input partition stands.
     pub positions: BTreeMap<(TopicId, i32), ReadPosition>,
     /// The least watermark of each task that a source announced.

@@ -1,6 +1,6 @@
 //! The committer's thread.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,15 @@ use super::progress::Progress;
 use super::state::{Prepared, StateParts};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
 use crate::event::{
-    Clock, Correlation, DeadLetter, Origin, ReadPosition, Report, Stuck, Timestamp, TopicId, TopicTable,
+    Clock, Correlation, DeadLetter, Origin, PartitionClockState, ReadPosition, Report, Span, Stuck, Timestamp, TopicId,
+    TopicTable,
 };
 use crate::fault::{self, Bug};
-use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT};
+use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT, RING_BATCHES};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
 use crate::telemetry::liveness::{Doing, Pulse};
+use crate::telemetry::metrics::CommitterMetrics;
 
 /// What the outputs are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,8 @@ pub struct CommitterParts {
     pub progress: Arc<Mutex<Progress>>,
     /// Beats once a step.
     pub pulse: Pulse,
+    /// What it counts.
+    pub metrics: Arc<CommitterMetrics>,
 }
 
 /// The sole owner of commit.
@@ -117,6 +121,8 @@ pub struct Committer {
     stored: BTreeMap<(TopicId, i32), ReadPosition>,
     next_barrier: Instant,
     waiting: Vec<(u64, Sender<()>)>,
+    /// When each barrier in flight was asked for, oldest first.
+    asked: VecDeque<Instant>,
     unfinished: usize,
     final_epoch: Option<u64>,
     warned_trimmed: bool,
@@ -132,6 +138,7 @@ impl Committer {
             stored: BTreeMap::new(),
             next_barrier: parts.clock.instant() + parts.interval,
             waiting: Vec::new(),
+            asked: VecDeque::new(),
             unfinished: senders,
             final_epoch: None,
             warned_trimmed: false,
@@ -142,10 +149,12 @@ impl Committer {
     /// Runs until `stop`, the end of a bounded input, or a failure (told by a [`Notice`]). An open transaction is aborted by
     /// the next producer of this instance if it cannot be aborted here.
     pub fn run(mut self, stop: impl Fn() -> bool) {
+        let metrics = Arc::clone(&self.parts.metrics);
+        let _working = metrics.busy.work();
         while !stop() {
             match self.step() {
                 Step::Busy => {}
-                Step::Idle => self.rest(&stop),
+                Step::Idle => metrics.busy.rest(|| self.rest(&stop)),
                 Step::Done => return,
             }
         }
@@ -181,6 +190,8 @@ impl Committer {
 
     fn turn(&mut self) -> Result<Step, BrokerError> {
         let mut step = Step::Idle;
+        let fullest = self.parts.reports.iter().map(Consumer::len).max().unwrap_or(0);
+        self.parts.metrics.ring_fill.set_size(fullest * 1000 / RING_BATCHES);
         for sender in 0..self.parts.reports.len() {
             while let Some(report) = self.parts.reports[sender].pop() {
                 step = Step::Busy;
@@ -192,8 +203,12 @@ impl Committer {
             self.waiting.push((number, answer));
         }
         while let Some((number, epoch)) = self.assembly.take_whole() {
-            self.commit(number, epoch)?;
+            let asked = self.asked.pop_front();
+            let opened = self.commit(number, epoch)?;
             self.committed = number;
+            if let Some(asked) = asked.filter(|_| opened) {
+                self.parts.metrics.epoch.record(self.parts.clock.instant().saturating_duration_since(asked), 1);
+            }
             self.waiting.retain(|(target, answer)| {
                 let done = *target <= number;
                 if done {
@@ -213,6 +228,7 @@ impl Committer {
         if due && self.in_flight() < EPOCHS_IN_FLIGHT {
             self.request();
         }
+        self.parts.metrics.epochs_in_flight.set_size(self.in_flight());
         Ok(step)
     }
 
@@ -221,7 +237,9 @@ impl Committer {
     }
 
     fn request(&mut self) -> u64 {
-        self.next_barrier = self.parts.clock.instant() + self.parts.interval;
+        let now = self.parts.clock.instant();
+        self.next_barrier = now + self.parts.interval;
+        self.asked.push_back(now);
         let number = self.parts.barriers.request();
         self.parts.sources.iter().for_each(Bell::ring);
         number
@@ -237,6 +255,7 @@ impl Committer {
             });
         }
         let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
+        let found = report.correlations.len() as u64;
         let limits = &self.parts.limits;
         let epoch = self.assembly.of(sender);
         for found in &report.correlations {
@@ -245,6 +264,9 @@ impl Committer {
             if trimmed && !std::mem::replace(&mut self.warned_trimmed, true) {
                 let topic = &record.topic;
                 tracing::warn!(rule, %topic, "a correlation was trimmed to fit the topic's max.message.bytes; said once");
+            }
+            if let Some(last) = found.events.iter().rev().flatten().next() {
+                epoch.latest.push((last.event.origin, last.event.time));
             }
             match epoch.progress.correlations.get_mut(rule) {
                 Some(count) => *count += 1,
@@ -284,6 +306,10 @@ impl Committer {
                 self.parts.pulse.during(Doing::Broker, send)?;
             }
         }
+        if let Some(arrived) = report.arrived.filter(|_| found > 0) {
+            let now = self.parts.clock.instant();
+            self.parts.metrics.processing.record(now.saturating_duration_since(arrived), found);
+        }
         self.unfinished -= usize::from(report.finished);
         if let Some(barrier) = report.barrier {
             self.assembly.close(sender, barrier);
@@ -291,16 +317,17 @@ impl Committer {
         Ok(())
     }
 
-    /// The end of an epoch. One in which nothing moved opens no transaction: a watermark that moved and decided nothing
+    /// The end of an epoch, and whether it took a transaction. One in which nothing moved opens no transaction: a watermark that moved and decided nothing
     /// follows from the clocks again.
-    fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<(), BrokerError> {
+    fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<bool, BrokerError> {
         fault::point("epoch.assembled");
         let stands = |(at, position): (_, &ReadPosition)| {
             self.stored.get(at).is_some_and(|stored| (stored.next, stored.clock) == (position.next, position.clock))
         };
         let moved = !epoch.positions.iter().all(stands);
         let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
-        if moved || spoken || !epoch.changes.is_empty() {
+        let opens = moved || spoken || !epoch.changes.is_empty();
+        if opens {
             if let Some(producer) = &mut self.parts.at_once {
                 self.parts.pulse.during(Doing::Broker, || producer.flush(Duration::from_secs(30)))?;
             }
@@ -320,11 +347,16 @@ impl Committer {
             {
                 state.store(number, prepared, Vec::new(), self.parts.clock.wall().as_millis());
             }
+            let began = self.parts.clock.instant();
             self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
             fault::point("epoch.committed");
+            self.count_committed(began, prepared.as_ref(), &epoch);
             if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
                 let (ends, now_ms) = (self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
+                let began = self.parts.clock.instant();
                 self.parts.pulse.during(Doing::Disk, || state.store(number, &prepared, ends, now_ms));
+                let took = self.parts.clock.instant().saturating_duration_since(began);
+                self.parts.metrics.store_write.record(took, 1);
                 fault::point("epoch.stored");
             }
             self.stored = std::mem::take(&mut epoch.positions);
@@ -334,7 +366,26 @@ impl Committer {
             state.written(number);
         }
         self.parts.progress.lock().unwrap_or_else(PoisonError::into_inner).merge(epoch.progress);
-        Ok(())
+        Ok(opens)
+    }
+
+    /// An epoch's transaction, begun at `began`, is committed.
+    fn count_committed(&self, began: Instant, changelog: Option<&Prepared>, epoch: &Epoch) {
+        let CommitterParts { metrics, clock, .. } = &self.parts;
+        metrics.commit.record(clock.instant().saturating_duration_since(began), 1);
+        let (records, bytes) = changelog.map_or((0, 0), Prepared::size);
+        metrics.changelog_records.add(records);
+        metrics.changelog_bytes.add(bytes);
+        let now = clock.wall();
+        for (origin, time) in &epoch.latest {
+            let Some(at) = epoch.positions.get(&(origin.topic, origin.partition)) else { continue };
+            let PartitionClockState { newest, stamp, .. } = at.clock;
+            if newest != Timestamp::MIN && stamp != Timestamp::MIN {
+                // Evidence has no Kafka timestamp: the newest event of the partition tells how far the two are apart.
+                let passed = now - (*time + (stamp - newest));
+                metrics.end_to_end.record(passed.max(Span::ZERO).to_std(), 1);
+            }
+        }
     }
 
     /// One transaction: outputs, dead letters, changelog, offsets. Any failure ends this incarnation; what was not committed

@@ -16,6 +16,7 @@ use crate::event::{Changes, Clock};
 use crate::fault::{self, Bug};
 use crate::store::codec::Damaged;
 use crate::store::{Applied, Batch, Store, StoreError};
+use crate::telemetry::metrics::RestoreMetrics;
 
 /// Bytes of changes that are written to the store at once while it is brought level.
 const BATCH_BYTES: usize = 4 << 20;
@@ -69,6 +70,7 @@ impl StateHome {
         broker: &dyn Broker,
         partitions: &[u16],
         clock: &dyn Clock,
+        metrics: &RestoreMetrics,
     ) -> Result<CaughtUp, RecoveryError> {
         let numbers: Vec<i32> = partitions.iter().map(|partition| i32::from(*partition)).collect();
         let bounds = broker.log_bounds(&self.changelog, &numbers, ANSWER_WAIT)?;
@@ -88,7 +90,7 @@ impl StateHome {
         let reading: Vec<_> = ranges.iter().copied().filter(|(_, from, end)| from < end).collect();
         if !reading.is_empty() {
             let total = reading.iter().map(|(_, from, end)| end - from).sum();
-            let mut reading_to = Applying::new(self, total, clock);
+            let mut reading_to = Applying::new(self, total, clock, metrics);
             broker.read_log(&self.changelog, &reading, &mut |read| match reading_to.take(
                 read.partition as u16,
                 read.offset,
@@ -103,6 +105,7 @@ impl StateHome {
             })?;
             reading_to.finish(&mut caught_up)?;
         }
+        metrics.remaining.set(0);
         fault::point("recovery.log-read");
         // Also where nothing was to be read: the store was level at this time.
         let written_ms = clock.wall().as_millis();
@@ -203,11 +206,14 @@ impl StateHome {
 struct Applying<'a> {
     home: &'a StateHome,
     clock: &'a dyn Clock,
+    metrics: &'a RestoreMetrics,
     reassembly: Reassembly,
     changes: Changes,
     reached: BTreeMap<u16, i64>,
     records: u64,
     bytes: u64,
+    /// Records and bytes that the metrics have.
+    counted: (u64, u64),
     /// Offsets to go through.
     total: i64,
     passed: BTreeMap<u16, (i64, i64)>,
@@ -217,16 +223,20 @@ struct Applying<'a> {
 }
 
 impl<'a> Applying<'a> {
-    fn new(home: &'a StateHome, total: i64, clock: &'a dyn Clock) -> Self {
+    fn new(home: &'a StateHome, total: i64, clock: &'a dyn Clock, metrics: &'a RestoreMetrics) -> Self {
+        metrics.expected.set(total);
+        metrics.remaining.set(total);
         let now = clock.instant();
         Applying {
             home,
             clock,
+            metrics,
             reassembly: Reassembly::default(),
             changes: Changes::default(),
             reached: BTreeMap::new(),
             records: 0,
             bytes: 0,
+            counted: (0, 0),
             total,
             passed: BTreeMap::new(),
             began: now,
@@ -246,15 +256,23 @@ impl<'a> Applying<'a> {
             let now = self.clock.instant();
             if now - self.said >= SAY_EVERY {
                 self.said = now;
-                let passed: i64 = self.passed.values().map(|(first, last)| last - first).sum();
-                let percent = passed * 100 / self.total.max(1);
+                let percent = self.gone_through() * 100 / self.total.max(1);
                 tracing::info!(percent, megabytes = self.bytes >> 20, "restoring state from the changelog");
             }
         }
         Ok(())
     }
 
+    /// Offsets gone through.
+    fn gone_through(&self) -> i64 {
+        self.passed.values().map(|(first, last)| last - first).sum()
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
+        self.metrics.remaining.set((self.total - self.gone_through()).max(0));
+        self.metrics.records.add(self.records - self.counted.0);
+        self.metrics.bytes.add(self.bytes - self.counted.1);
+        self.counted = (self.records, self.bytes);
         let written_ms = self.clock.wall().as_millis();
         let applied =
             self.reached.iter().map(|(partition, position)| (*partition, Applied { position: *position, written_ms }));

@@ -62,6 +62,14 @@ pub(super) struct Prepared {
     changes: Vec<Changes>,
 }
 
+impl Prepared {
+    /// Parts of state, and their bytes.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let sum = |size: fn(&Changes) -> usize| self.changes.iter().map(size).sum::<usize>() as u64;
+        (sum(Changes::len), sum(Changes::bytes))
+    }
+}
+
 impl StateParts {
     /// Takes in the records of tasks that came to us meanwhile, and forgets those that went.
     fn adopt(&mut self) {

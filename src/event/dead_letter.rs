@@ -29,6 +29,20 @@ pub enum DeadCode {
 }
 
 impl DeadCode {
+    /// All codes.
+    pub const ALL: [DeadCode; 10] = [
+        DeadCode::EmptyValue,
+        DeadCode::InvalidJson,
+        DeadCode::InvalidUtf8,
+        DeadCode::NotAnObject,
+        DeadCode::TooDeep,
+        DeadCode::TooLarge,
+        DeadCode::MissingTime,
+        DeadCode::InvalidTime,
+        DeadCode::FutureTimestamp,
+        DeadCode::Late,
+    ];
+
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {

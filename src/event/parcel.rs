@@ -1,6 +1,7 @@
 //! What travels in the rings: from sources to shards, and from both to the committer. Parcels are recycled.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -22,6 +23,8 @@ pub struct ToShard {
     pub watermarks: SmallVec<[(Task, Timestamp); 1]>,
     /// What follows the batch, if anything.
     pub mark: Option<Mark>,
+    /// When the turn began that found all this: from here on latency is measured.
+    pub arrived: Option<Instant>,
 }
 
 /// A task that goes on where it stood.
@@ -54,6 +57,7 @@ impl ToShard {
         self.signals.clear();
         self.watermarks.clear();
         self.mark = None;
+        self.arrived = None;
     }
 
     /// Whether there is nothing to send.
@@ -102,6 +106,8 @@ pub enum Stuck {
 pub struct Report {
     /// Correlations found (shards).
     pub correlations: Vec<Correlation>,
+    /// When what decided the first of them had arrived (shards).
+    pub arrived: Option<Instant>,
     /// Records given up (sources: undecodable; shards: late).
     pub dead_letters: Vec<DeadLetter>,
     /// Outcomes decided by the sender, by topic.

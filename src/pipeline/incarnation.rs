@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::lag;
 use super::lookup::alone_message;
 use super::membership::sleep_a_little;
 use super::parts::{GroupParts, Hand, Parts};
-use super::spec::{Control, Locality, PipelineError, Spec, Stage};
+use super::spec::{Locality, PipelineError, Spec, Stage};
 use super::threads::{Place, spawn};
 use super::watchdog::watch;
 use crate::broker::{BrokerError, ErrorKind};
+use crate::control::Control;
 use crate::epoch::{Committer, Notice, Order};
 use crate::event::SystemClock;
 use crate::source::{Phase, Source};
@@ -73,6 +75,14 @@ impl<'a> Incarnation<'a> {
         start("group".into(), None, Box::new(body))?;
         let (liveness, phase, bell) = (control.liveness().clone(), hand.phase.clone(), hand.watchdog.clone());
         start("watchdog".into(), None, Box::new(move || watch(&liveness, &phase, &bell)))?;
+        // Only a service is watched from outside; files and the embedded broker have no lag.
+        if spec.state.is_some() {
+            let (broker, control) = (Arc::clone(&spec.broker), control.clone());
+            let (phase, bell) = (hand.phase.clone(), hand.lag.clone());
+            let inputs: Vec<String> = spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect();
+            let body = move || lag::watch(&*broker, &inputs, control.metrics(), &phase, &bell);
+            start("lag".into(), None, Box::new(body))?;
+        }
         Ok(Incarnation { spec, control, hand, threads, assigned_seen: Vec::new() })
     }
 
@@ -90,6 +100,10 @@ impl<'a> Incarnation<'a> {
             }
             if self.control.is_stopped() || draining.as_ref().is_some_and(|done| done.try_recv().is_ok()) {
                 break End::Done;
+            }
+            if self.control.is_drain_overdue() {
+                let message = "the drain took longer than drain_timeout allows; what is not committed is read again by the next run";
+                break End::Failed(BrokerError::new(ErrorKind::Fatal, message));
             }
             if self.control.is_stopping() && draining.is_none() {
                 self.hand.phase.set(Phase::Drain);
@@ -140,5 +154,7 @@ impl<'a> Incarnation<'a> {
             }
         }
         self.control.set_assigned(Vec::clear);
+        self.control.set_settled(false);
+        self.control.metrics().unassign(|_| true);
     }
 }

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
-use super::spec::{Control, Locality};
+use super::spec::Locality;
 use super::state::Recovery;
 use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, TopicPartition};
+use crate::control::Control;
 use crate::epoch::{Notice, Order, TaskRecord};
 use crate::event::{Clock, PartitionClockState, Task, TopicTable};
 use crate::fault;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
 use crate::telemetry::liveness::{Doing, Pulse};
+use crate::telemetry::metrics::PartitionName;
 
 /// Longest wait for the epochs in flight when partitions are taken away: half of librdkafka's default
 /// `max.poll.interval.ms` (5 min). Past it the broker is broken and the partitions count as lost.
@@ -147,6 +149,7 @@ impl Membership {
         };
         if fresh.is_empty() {
             if settled {
+                self.control.set_settled(true);
                 self.board.add(&[]);
             }
             return Ok(());
@@ -175,6 +178,7 @@ impl Membership {
             by_source[source].push(reader);
         }
         self.board.add(&clocks);
+        self.control.set_settled(true);
         self.control.set_assigned(|names| {
             names.extend(partitions.iter().map(|tp| format!("{}/{}", tp.topic, tp.partition)));
             names.sort();
@@ -229,7 +233,9 @@ impl Membership {
         let offset = if self.locality == Locality::Instance { stream } else { 0 };
         let source = (partition.partition as usize + offset) % self.sources.len();
         let clock = Arc::new(PartitionClock::new(task, self.streams[stream].out_of_orderness));
-        let reader = Reader::new(assigned, topic, Arc::clone(&clock), stream, until, self.clock.instant());
+        let shown = self.control.metrics().assign(&partition.topic, partition.partition);
+        let reader =
+            Reader::new(assigned, topic, Arc::clone(&clock), stream, until, self.clock.instant()).shown_in(shown);
         Ok((source, reader, clock))
     }
 
@@ -242,7 +248,10 @@ impl Membership {
                     probes.push(partition);
                     clocks.push(clock);
                 }
-                Request::Pause(partition, clock) if self.desk().reads(&clock) => group.pause(&[partition])?,
+                Request::Pause(partition, clock) if self.desk().reads(&clock) => {
+                    self.control.metrics().group.pauses.add(1);
+                    group.pause(&[partition])?;
+                }
                 Request::Resume(partition, clock) if self.desk().reads(&clock) => self.desk().resume.push(partition),
                 // Asked before the partition went and came again: its new reader knows of no pause and would never resume.
                 Request::Pause(..) | Request::Resume(..) => {}
@@ -301,6 +310,7 @@ impl Membership {
             desk.fresh.retain(|assigned| !partitions.contains(&assigned.partition));
             desk.resume.retain(|partition| !partitions.contains(partition));
             desk.assigned_at = None;
+            self.control.set_settled(false);
         }
         self.board.unassign();
         if self.phase.get() == Phase::Stop {
@@ -356,6 +366,8 @@ impl Membership {
     }
 
     fn forget(&self, partitions: &[TopicPartition]) {
+        let gone = |tp: &TopicPartition, (topic, number): &PartitionName| tp.topic == *topic && tp.partition == *number;
+        self.control.metrics().unassign(|name| partitions.iter().any(|tp| gone(tp, name)));
         self.control.set_assigned(|names| {
             names.retain(|name| !partitions.iter().any(|tp| *name == format!("{}/{}", tp.topic, tp.partition)));
         });
@@ -364,6 +376,7 @@ impl Membership {
 
 impl GroupEvents for Membership {
     fn assigned(&mut self, partitions: Vec<Assigned>) {
+        self.control.metrics().group.rebalances.add(1);
         let mut desk = self.desk();
         desk.assigned_at = Some(self.clock.instant());
         desk.fresh.extend(partitions);
@@ -371,6 +384,7 @@ impl GroupEvents for Membership {
 
     /// Sources stop reading, the epochs in flight are committed, then the partitions go.
     fn revoked(&mut self, partitions: &[TopicPartition]) {
+        self.control.metrics().group.rebalances.add(1);
         let pulse = self.pulse.clone();
         pulse.during(Doing::Work, || self.release(partitions));
     }
@@ -389,6 +403,7 @@ impl GroupEvents for Membership {
     }
 
     fn lost(&mut self, partitions: &[TopicPartition]) {
+        self.control.metrics().group.rebalances.add(1);
         self.desk().fresh.retain(|assigned| !partitions.contains(&assigned.partition));
         if self.phase.get() == Phase::Stop {
             return;

@@ -13,6 +13,7 @@
 mod breaker;
 mod encoders;
 mod incarnation;
+mod lag;
 mod lookup;
 mod membership;
 mod parts;
@@ -23,11 +24,14 @@ pub mod stepped;
 mod threads;
 mod watchdog;
 
-pub use spec::{Control, INSTANCE_CUT, Locality, PipelineError, Spec, Stage};
+pub use crate::control::Control;
+pub use spec::{INSTANCE_CUT, Locality, PipelineError, Spec, Stage};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::broker::{BrokerError, ErrorKind};
+use crate::control::Condition;
 use crate::epoch::Progress;
 
 use breaker::{Breaker, OPENINGS_MAX, Verdict};
@@ -36,13 +40,23 @@ use incarnation::{End, Incarnation};
 /// Runs the pipeline until its input ends (a bounded one), [`Control`] stops it, or it cannot go on. Returns the totals of
 /// everything committed.
 pub fn run(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
+    control.set_plan(Arc::clone(&spec.plan));
+    let result = run_incarnations(spec, control);
+    control.set_condition(Condition::Ended);
+    result
+}
+
+fn run_incarnations(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
     let mut breaker = Breaker::new();
     let mut worked = false;
     loop {
         let before = control.progress().epochs;
+        control.set_condition(Condition::Starting);
+        control.metrics().pipeline.incarnations.add(1);
         let end = match Incarnation::start(spec, control) {
             Ok(incarnation) => {
                 worked = true;
+                control.set_condition(Condition::Up);
                 incarnation.run()
             }
             // A broker that never answered is a wrong address as likely as an outage: the first start waits once, then says so.
@@ -63,6 +77,7 @@ pub fn run(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
             let message = format!("gave up after {OPENINGS_MAX} attempts without progress: {error}");
             return Err(BrokerError::new(error.kind, message).into());
         };
+        control.set_condition(Condition::Failed(error.to_string()));
         tracing::warn!(%error, attempt = openings, pause_ms = pause.as_millis() as u64, "starting again from the committed offsets");
         while !breaker.may_try(Instant::now()) {
             if control.is_stopping() {

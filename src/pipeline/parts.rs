@@ -8,13 +8,14 @@ use crossbeam_channel::{Receiver, Sender};
 use super::encoders::Encoders;
 use super::lookup::{Found, look_up_topics};
 use super::membership::{Membership, Pump, SourceLine};
-use super::spec::{Control, Locality, Spec};
+use super::spec::{Locality, Spec};
 use super::state::Recovery;
 use crate::broker::{BrokerError, Group, GroupHandle, Subscription, TopicPartition};
+use crate::control::Control;
 use crate::decode::{Decoder, StreamFields};
 use crate::detect::Detector;
 use crate::epoch::changelog::Changelog;
-use crate::epoch::{CommitterParts, Delivery, Grouping, Notice, Order, StateParts, TaskRecord, TopicLimits};
+use crate::epoch::{CommitterParts, Delivery, Grouping, Notice, Order, StateHome, StateParts, TaskRecord, TopicLimits};
 use crate::event::{Clock, HashRange, Report, ToShard, TopicTable};
 use crate::limits::RING_BATCHES;
 use crate::ring::{BarrierLine, Bell, Consumer, Level, Producer, ring};
@@ -25,7 +26,8 @@ use crate::shard::worker::{Carriers, ShardState, Worker};
 use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
 use crate::source::outgoing::Outgoing;
 use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, SourceParts, Stream, StreamReader};
-use crate::telemetry::liveness::{Liveness, Pulse};
+use crate::telemetry::liveness::Pulse;
+use crate::telemetry::metrics::ShardMetrics;
 
 /// The rings of a pipeline, both ends of each.
 struct Rings {
@@ -66,13 +68,14 @@ pub(super) struct ShardParts {
     carriers: Carriers,
     bell: Bell,
     pulse: Pulse,
+    metrics: Arc<ShardMetrics>,
 }
 
 impl ShardParts {
     /// The shard.
     pub fn build(self) -> Worker {
         let core = Core::new(self.plan, self.settings, self.topics);
-        Worker::new(core, self.state, self.rings, self.reports, self.carriers, (self.bell, self.pulse))
+        Worker::new(core, self.state, self.rings, self.reports, self.carriers, (self.bell, self.pulse, self.metrics))
     }
 }
 
@@ -105,6 +108,8 @@ pub(super) struct Hand {
     pub bells: Vec<Bell>,
     pub committer: Bell,
     pub watchdog: Bell,
+    /// Of whoever asks where partitions end.
+    pub lag: Bell,
     pub orders: Sender<Order>,
     pub notices: Receiver<Notice>,
 }
@@ -115,6 +120,7 @@ impl Hand {
         self.bells.iter().for_each(Bell::ring);
         self.committer.ring();
         self.watchdog.ring();
+        self.lag.ring();
     }
 }
 
@@ -132,10 +138,10 @@ impl Parts {
         };
         control.set_assigned(Vec::clear);
         let tasks = crossbeam_channel::unbounded();
-        let recovery = Recovery::start(spec, &inputs, &clock, tasks.0)?;
+        let recovery = Recovery::start(spec, &inputs, &clock, tasks.0, &control.metrics().restore)?;
         let wires = Wires::new(spec, control, (topics, inputs), clock, recovery);
         let streams: Arc<Vec<Arc<Stream>>> = Arc::new(spec.streams.iter().cloned().map(Arc::new).collect());
-        let membership = wires.membership(spec, control, &streams, pump);
+        let membership = wires.membership(spec, &streams, pump);
         let subscription = Subscription {
             topics: spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect(),
             read_committed: spec.delivery == Delivery::ExactlyOnce,
@@ -153,11 +159,8 @@ impl Parts {
                 .map(|(index, (shards, reports))| wires.source(spec, index, Outgoing::new(shards, reports), &streams))
                 .collect(),
             shards: shards.map(|(index, (rings, reports))| wires.shard(spec, index, rings, reports)).collect(),
-            committer: wires.committer(spec, control, ends),
-            fetcher: spec
-                .state
-                .as_ref()
-                .map(|home| Fetcher { store: Arc::clone(&home.store), requests: wires.fetches.1.clone() }),
+            committer: wires.committer(spec, ends),
+            fetcher: spec.state.as_ref().map(|home| wires.fetcher(home)),
             group: GroupParts {
                 membership,
                 group,
@@ -197,7 +200,7 @@ struct Wires {
     sources: Vec<Bell>,
     shards: Vec<Bell>,
     committer: Bell,
-    liveness: Liveness,
+    control: Control,
     commands: Vec<(Sender<Command>, Receiver<Command>)>,
     requests: (Sender<Request>, Receiver<Request>),
     orders: (Sender<Order>, Receiver<Order>),
@@ -212,9 +215,8 @@ impl Wires {
         clock: Arc<dyn Clock>,
         recovery: Option<Recovery>,
     ) -> Self {
-        let liveness = control.liveness().clone();
         // Threads of an older incarnation that were left behind are no longer watched.
-        liveness.clear();
+        control.liveness().clear();
         let bells = |n: usize| (0..n.max(1)).map(|_| Bell::default()).collect::<Vec<_>>();
         let sources = bells(spec.placement.sources.len());
         Wires {
@@ -231,7 +233,7 @@ impl Wires {
             sources,
             shards: bells(spec.placement.shards.len()),
             committer: Bell::default(),
-            liveness,
+            control: control.clone(),
             requests: crossbeam_channel::unbounded(),
             orders: crossbeam_channel::unbounded(),
             notices: crossbeam_channel::unbounded(),
@@ -243,7 +245,7 @@ impl Wires {
         Line { requests: self.fetches.0.clone(), answer, answers }
     }
 
-    fn membership(&self, spec: &Spec, control: &Control, streams: &Arc<Vec<Arc<Stream>>>, pump: Pump) -> Membership {
+    fn membership(&self, spec: &Spec, streams: &Arc<Vec<Arc<Stream>>>, pump: Pump) -> Membership {
         let line = |((commands, _), bell): (&(Sender<Command>, _), &Bell)| SourceLine {
             commands: commands.clone(),
             bell: bell.clone(),
@@ -259,12 +261,12 @@ impl Wires {
             committer: self.committer.clone(),
             notices: self.notices.0.clone(),
             phase: self.phase.clone(),
-            control: control.clone(),
+            control: self.control.clone(),
             clock: Arc::clone(&self.clock),
             recovery: self.recovery.clone(),
             inputs: Arc::clone(&self.inputs),
             pump,
-            pulse: self.liveness.pulse("group"),
+            pulse: self.control.liveness().pulse("group"),
             desk: Arc::default(),
         }
     }
@@ -287,7 +289,9 @@ impl Wires {
             phase: self.phase.clone(),
             bounded: spec.until_end,
             one_task: spec.locality == Locality::Instance,
-            pulse: self.liveness.pulse(format!("source-{index}")),
+            gate: self.control.gate().clone(),
+            pulse: self.control.liveness().pulse(format!("source-{index}")),
+            metrics: self.control.metrics().source(index),
         }
     }
 
@@ -321,11 +325,12 @@ impl Wires {
                 Locality::Partition => Carriers::Modulo,
             },
             bell: self.shards[index].clone(),
-            pulse: self.liveness.pulse(format!("shard-{index}")),
+            pulse: self.control.liveness().pulse(format!("shard-{index}")),
+            metrics: self.control.metrics().shard(index),
         }
     }
 
-    fn committer(&self, spec: &Spec, control: &Control, ends: CommitterEnds) -> CommitterParts {
+    fn committer(&self, spec: &Spec, ends: CommitterEnds) -> CommitterParts {
         let CommitterEnds { limits, reports, producer, at_once, group, tasks } = ends;
         let state = spec.state.as_ref().map(|home| StateParts {
             store: Arc::clone(&home.store),
@@ -364,9 +369,15 @@ impl Wires {
             limits,
             orders: self.orders.1.clone(),
             notices: self.notices.0.clone(),
-            progress: Arc::clone(&control.progress),
-            pulse: self.liveness.pulse("committer"),
+            progress: Arc::clone(self.control.totals()),
+            pulse: self.control.liveness().pulse("committer"),
+            metrics: Arc::clone(&self.control.metrics().committer),
         }
+    }
+
+    fn fetcher(&self, home: &StateHome) -> Fetcher {
+        let metrics = Arc::clone(&self.control.metrics().fetcher);
+        Fetcher { store: Arc::clone(&home.store), requests: self.fetches.1.clone(), metrics }
     }
 
     fn hand(&self) -> Hand {
@@ -375,6 +386,7 @@ impl Wires {
             bells: self.sources.iter().chain(&self.shards).cloned().collect(),
             committer: self.committer.clone(),
             watchdog: Bell::default(),
+            lag: Bell::default(),
             orders: self.orders.0.clone(),
             notices: self.notices.1.clone(),
         }

@@ -1,16 +1,14 @@
-//! What a pipeline is to do, how it is watched and stopped, and how it fails.
+//! What a pipeline is to do, and how it fails.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{Broker, BrokerError, ErrorKind};
-use crate::epoch::{Delivery, Progress, StateHome};
+use crate::epoch::{Delivery, StateHome};
 use crate::event::Span;
 use crate::rules::plan::Plan;
 use crate::shard::core::Cut;
 use crate::source::Stream;
-use crate::telemetry::liveness::Liveness;
 use crate::topology::{Placement, Topology};
 
 /// Where all events of one key meet.
@@ -77,56 +75,6 @@ pub struct Spec {
     pub stamp: bool,
     /// How long to wait for a broker that does not answer at the start.
     pub startup_timeout: Duration,
-}
-
-/// The hand on a running pipeline: stops it, and shows what it has committed. Clones share it.
-#[derive(Clone, Default)]
-pub struct Control {
-    stop: Arc<AtomicU8>,
-    pub(super) progress: Arc<Mutex<Progress>>,
-    assigned: Arc<Mutex<Vec<String>>>,
-    liveness: Liveness,
-}
-
-impl Control {
-    /// Asks for a drain: read nothing more, finish the epoch, commit, leave.
-    pub fn drain(&self) {
-        self.stop.fetch_max(1, Ordering::SeqCst);
-    }
-
-    /// Asks for an immediate stop: what is not committed is read again by the next run.
-    pub fn stop(&self) {
-        self.stop.fetch_max(2, Ordering::SeqCst);
-    }
-
-    /// Whether a drain or a stop was asked for.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) >= 1
-    }
-
-    /// Whether an immediate stop was asked for.
-    pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) >= 2
-    }
-
-    /// Totals of everything committed so far.
-    pub fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether the threads of the pipeline live.
-    pub fn liveness(&self) -> &Liveness {
-        &self.liveness
-    }
-
-    /// The partitions assigned now, as `topic/partition`.
-    pub fn assigned(&self) -> Vec<String> {
-        self.assigned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set_assigned(&self, edit: impl FnOnce(&mut Vec<String>)) {
-        edit(&mut self.assigned.lock().unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 /// Where a pipeline failed, for the exit status.

@@ -13,6 +13,7 @@ use crate::epoch::{RecoveryError, StateHome, TaskRecord};
 use crate::event::{Clock, PartitionClockState, Resumed, RuleIndex, Task, Timestamp};
 use crate::rules::plan::{Plan, Rule};
 use crate::store::StoreErrorKind;
+use crate::telemetry::metrics::RestoreMetrics;
 
 /// How long the broker may take to say what is committed.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
@@ -43,6 +44,7 @@ pub(super) struct Recovery {
     locality: Locality,
     /// `locality: instance`: where the instance stood at its start.
     instance: Arc<Option<TaskRecord>>,
+    metrics: Arc<RestoreMetrics>,
     /// To the committer: tasks that come, and those that go.
     tasks: Sender<(u16, Option<TaskRecord>)>,
 }
@@ -54,6 +56,7 @@ impl Recovery {
         inputs: &[TopicPartition],
         clock: &Arc<dyn Clock>,
         tasks: Sender<(u16, Option<TaskRecord>)>,
+        metrics: &Arc<RestoreMetrics>,
     ) -> Result<Option<Recovery>, BrokerError> {
         let Some(home) = spec.state.clone() else { return Ok(None) };
         let mut recovery = Recovery {
@@ -63,6 +66,7 @@ impl Recovery {
             clock: Arc::clone(clock),
             locality: spec.locality,
             instance: Arc::new(None),
+            metrics: Arc::clone(metrics),
             tasks,
         };
         if spec.locality == Locality::Instance {
@@ -76,7 +80,7 @@ impl Recovery {
     /// Brings the store level for one task and gives its record, which goes to the committer too.
     fn task(&self, partitions: &[u16], inputs: &[TopicPartition]) -> Result<Option<TaskRecord>, BrokerError> {
         let Some(&first) = partitions.first() else { return Ok(None) };
-        self.home.catch_up(&*self.broker, partitions, &*self.clock)?;
+        self.home.catch_up(&*self.broker, partitions, &*self.clock, &self.metrics)?;
         let record = self.home.record(first)?;
         let committed = self.broker.committed(inputs, ANSWER_WAIT)?;
         let committed: BTreeMap<TopicPartition, (i64, String)> =
@@ -150,7 +154,7 @@ impl Recovery {
             return Ok(self.instance().and_then(next));
         }
         let number = partition.partition as u16;
-        self.home.catch_up(&*self.broker, &[number], &*self.clock)?;
+        self.home.catch_up(&*self.broker, &[number], &*self.clock, &self.metrics)?;
         Ok(self.home.record(number)?.as_ref().and_then(next))
     }
 }

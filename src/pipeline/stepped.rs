@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::parts::{GroupParts, Hand, Parts};
-use super::spec::{Control, Spec};
+use super::spec::Spec;
 use crate::broker::BrokerError;
+use crate::control::Control;
 use crate::epoch::{Committer, Notice, Order};
 use crate::event::Clock;
 use crate::ring::Step;

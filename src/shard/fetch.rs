@@ -2,12 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::core::{DUE_AT_ONCE, Entry, Reply, Request, Stem, ranges};
 use crate::ring::Bell;
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::FetcherMetrics;
 
 /// Carries out one request; the answer, if it asks for one.
 pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, StoreError> {
@@ -82,13 +84,26 @@ pub struct Fetcher {
     pub store: Arc<dyn Store>,
     /// From all shards.
     pub requests: Receiver<Asked>,
+    /// What it counts.
+    pub metrics: Arc<FetcherMetrics>,
 }
 
 impl Fetcher {
     /// Runs until every shard is gone.
     pub fn run(self) {
-        while let Ok(asked) = self.requests.recv() {
+        let _working = self.metrics.busy.work();
+        loop {
+            let mut asked = self.requests.try_recv().ok();
+            if asked.is_none() {
+                self.metrics.waiting.set(0);
+                self.metrics.busy.rest(|| asked = self.requests.recv().ok());
+            }
+            let Some(asked) = asked else { return };
+            self.metrics.waiting.set_size(self.requests.len());
+            let began = Instant::now();
             self.serve(asked);
+            self.metrics.duration.record(began.elapsed(), 1);
+            self.metrics.reads.add(1);
         }
     }
 

@@ -6,17 +6,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::{Core, Cut, Output};
 use super::fetch::{Asked, Line};
 use super::restore::restore;
 use crate::event::{Mark, Report, Resumed, Stuck, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
+use crate::limits::RING_BATCHES;
 use crate::ring::{Bell, Consumer, Level, Producer, Step};
 use crate::store::codec::Damaged;
 use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::telemetry::liveness::{Doing, Pulse};
+use crate::telemetry::metrics::ShardMetrics;
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
@@ -80,7 +82,10 @@ pub struct Worker {
     finished: bool,
     bell: Bell,
     pulse: Pulse,
+    metrics: Arc<ShardMetrics>,
     out: Output,
+    /// When that arrived which decides what comes out now.
+    arrived: Option<Instant>,
 }
 
 impl Worker {
@@ -91,7 +96,7 @@ impl Worker {
         rings: Vec<Consumer<ToShard>>,
         committer: Producer<Report>,
         carriers: Carriers,
-        (bell, pulse): (Bell, Pulse),
+        (bell, pulse, metrics): (Bell, Pulse, Arc<ShardMetrics>),
     ) -> Self {
         let lane = |ring| Lane { ring, barrier: 0, finished: false };
         Worker {
@@ -108,16 +113,20 @@ impl Worker {
             finished: false,
             bell,
             pulse,
+            metrics,
             out: Output::default(),
+            arrived: None,
         }
     }
 
     /// Runs until every source is gone and its ring is empty, or `stop` says so.
     pub fn run(mut self, stop: impl Fn() -> bool) {
+        let metrics = Arc::clone(&self.metrics);
+        let _working = metrics.busy.work();
         while !stop() {
             match self.step() {
                 Step::Busy => {}
-                Step::Idle => self.rest(&stop),
+                Step::Idle => metrics.busy.rest(|| self.rest(&stop)),
                 Step::Done => return,
             }
         }
@@ -134,6 +143,10 @@ impl Worker {
         }
         if self.failed {
             return Step::Idle;
+        }
+        // What waits for the disk has arrived with the first that asked.
+        if self.core.owed() == 0 {
+            self.arrived = None;
         }
         let answered = self.take_answers();
         let taken = self.take() + answered;
@@ -171,6 +184,8 @@ impl Worker {
             return 0;
         }
         let mut taken = 0;
+        let fullest = self.lanes.iter().map(|lane| lane.ring.len()).max().unwrap_or(0);
+        self.metrics.ring_fill.set_size(fullest * 1000 / RING_BATCHES);
         for at in 0..self.lanes.len() {
             let lane = &mut self.lanes[at];
             if lane.barrier > self.barrier && !fault::planted(Bug::BarrierNotAligned) {
@@ -178,6 +193,7 @@ impl Worker {
             }
             let Some(mut parcel) = lane.ring.pop() else { continue };
             taken += 1;
+            self.arrived = self.arrived.or(parcel.arrived);
             if !parcel.signals.is_empty() {
                 self.core.take(&mut parcel.signals, &mut self.out);
             }
@@ -308,6 +324,7 @@ impl Worker {
             self.barrier = next;
             self.ship(Some(next));
             self.fit_in_memory();
+            self.show();
         }
     }
 
@@ -327,6 +344,28 @@ impl Worker {
         }
     }
 
+    /// Shows what it holds and where it stands.
+    fn show(&mut self) {
+        let Worker { metrics, core, out, clocks, .. } = self;
+        metrics.suppressed.add(std::mem::take(&mut out.suppressed));
+        metrics.values_ignored.add(std::mem::take(&mut out.ignored_values));
+        metrics.late_ignored.add(std::mem::take(&mut out.late_ignored));
+        metrics.evictions.add(core.take_evictions());
+        let watermarks = clocks.iter().map(|clock| clock.reached).filter(|reached| *reached != Timestamp::MIN);
+        metrics.watermark.set(watermarks.min().unwrap_or(Timestamp::MIN).0);
+        let (stats, state) = (core.stats(), &metrics.state);
+        state.keys.set_size(stats.keys);
+        state.keys_on_disk.set_size(stats.evicted);
+        state.bytes.set_size(stats.bytes);
+        state.waiting_signals.set_size(stats.waiting);
+        state.pending_matches.set_size(stats.pending);
+        state.timeline_events.set_size(stats.events);
+        state.dedup_ids.set_size(stats.dedup_ids);
+        state.dedup_ids_spilled.set_size(stats.spilled_ids);
+        state.suppressions.set_size(stats.suppressed);
+        state.deadlines.set_size(stats.deadlines);
+    }
+
     /// Hands what was found to the committer; with a barrier also the counts.
     fn ship(&mut self, barrier: Option<u64>) {
         let found = !self.out.correlations.is_empty() || !self.out.dead_letters.is_empty();
@@ -335,6 +374,7 @@ impl Worker {
         }
         let mut report = Report {
             correlations: std::mem::take(&mut self.out.correlations),
+            arrived: self.arrived,
             dead_letters: std::mem::take(&mut self.out.dead_letters),
             barrier,
             ..Report::default()

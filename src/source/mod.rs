@@ -5,6 +5,7 @@
 //! of epoch n + 1. A full ring stops its reading; nothing is dropped.
 
 pub mod clock;
+mod gate;
 pub mod outgoing;
 pub mod reader;
 pub mod route;
@@ -12,6 +13,7 @@ pub mod stream;
 pub mod thread;
 
 pub use clock::{Board, PartitionClock};
+pub use gate::Gate;
 pub use reader::{Processor, Reader, StreamReader};
 pub use route::Router;
 pub use stream::Stream;

@@ -1,6 +1,7 @@
 //! The sending side of a source: batches being filled, parcels that a full ring refused, watermarks already announced.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::event::{Late, Mark, Report, Signal, Task, Timestamp, ToShard};
 use crate::limits::{BATCH_BYTES, BATCH_SIGNALS};
@@ -16,10 +17,13 @@ struct Lane {
 }
 
 impl Lane {
-    fn dispatch(&mut self) {
+    /// Sends off what is being filled. Returns the number of signals.
+    fn dispatch(&mut self, arrived: Option<Instant>) -> u64 {
         if self.filling.is_empty() {
-            return;
+            return 0;
         }
+        let signals = self.filling.signals.len() as u64;
+        self.filling.arrived = arrived;
         let spare = self.ring.spare().unwrap_or_default();
         let parcel = std::mem::replace(&mut self.filling, spare);
         self.filling.clear();
@@ -29,6 +33,7 @@ impl Lane {
         } else if let Err(refused) = self.ring.push(parcel) {
             self.held.push_back(refused);
         }
+        signals
     }
 
     fn retry(&mut self) -> bool {
@@ -57,6 +62,10 @@ pub struct Outgoing {
     committer: Producer<Report>,
     held_reports: VecDeque<Report>,
     announced: Vec<(Task, Timestamp)>,
+    /// When the turn began that fills the parcels.
+    turn: Option<Instant>,
+    /// Signals sent and not yet counted.
+    sent: u64,
 }
 
 impl Outgoing {
@@ -68,7 +77,19 @@ impl Outgoing {
             committer,
             held_reports: VecDeque::new(),
             announced: Vec::new(),
+            turn: None,
+            sent: 0,
         }
+    }
+
+    /// A turn begins: what is sent from now on arrived then.
+    pub fn turn(&mut self, now: Instant) {
+        self.turn = Some(now);
+    }
+
+    /// Signals sent since the last call.
+    pub fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
     }
 
     /// Adds a signal to its shard's batch. Returns whether reading may go on.
@@ -77,7 +98,7 @@ impl Outgoing {
         lane.filling_bytes += weight(&signal);
         lane.filling.signals.push(signal);
         if lane.filling.signals.len() >= BATCH_SIGNALS || lane.filling_bytes >= BATCH_BYTES {
-            lane.dispatch();
+            self.sent += lane.dispatch(self.turn);
         }
         lane.held.is_empty()
     }
@@ -148,14 +169,14 @@ impl Outgoing {
 
     /// Sends off everything that is being filled.
     pub fn dispatch(&mut self) {
-        self.lanes.iter_mut().for_each(Lane::dispatch);
+        self.sent += self.lanes.iter_mut().map(|lane| lane.dispatch(self.turn)).sum::<u64>();
     }
 
     /// Sends a mark on all rings, behind everything so far.
     pub fn mark(&mut self, mark: &Mark) {
         for lane in &mut self.lanes {
             lane.filling.mark = Some(mark.clone());
-            lane.dispatch();
+            self.sent += lane.dispatch(self.turn);
         }
     }
 

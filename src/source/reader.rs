@@ -13,6 +13,7 @@ use crate::event::{
 use crate::fault::{self, Bug};
 use crate::limits::KEY_BYTES_MAX;
 use crate::rules::plan::ConditionId;
+use crate::telemetry::metrics::PartitionMetrics;
 
 use super::clock::PartitionClock;
 use super::route::{Arrival, Routed, Router};
@@ -74,6 +75,7 @@ pub struct Reader {
     pub(super) was_idle: bool,
     topic_hash: u64,
     pub(super) bytes: u64,
+    metrics: Arc<PartitionMetrics>,
 }
 
 impl Reader {
@@ -112,7 +114,23 @@ impl Reader {
             was_idle: false,
             topic_hash,
             bytes: 0,
+            metrics: Arc::default(),
         }
+    }
+
+    /// Where it shows how it stands.
+    pub fn shown_in(mut self, metrics: Arc<PartitionMetrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Shows how it stands.
+    pub(super) fn show(&self) {
+        self.metrics.position.set(self.next.unwrap_or(-1).max(self.reached));
+        self.metrics.newest.set(self.newest.0);
+        self.metrics.held.set(self.held_since.is_some().into());
+        self.metrics.paused.set(self.paused.into());
+        self.metrics.idle.set(self.clock.is_idle().into());
     }
 
     /// Takes up the clock that was committed with the offset. Whether the partition is idle is decided anew, on a fresh

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::clock::{Board, PartitionClock};
+use super::gate::Gate;
 use super::outgoing::Outgoing;
 use super::reader::{Processor, Reader};
 use crate::broker::{BrokerError, Delivery, Flow, TopicPartition};
@@ -15,6 +16,7 @@ use crate::fault::{self, Bug};
 use crate::limits::{PAUSE_AFTER, SOURCE_TURN_RECORDS};
 use crate::ring::{BarrierLine, Bell, Step};
 use crate::telemetry::liveness::Pulse;
+use crate::telemetry::metrics::SourceMetrics;
 
 /// Dead letters of one turn are handed on at this many bytes: a poisoned topic must not pile up in the source.
 const DEAD_LETTER_TURN_BYTES: usize = 1 << 20;
@@ -24,6 +26,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How long it sleeps when a partition waits for others to follow.
 const ALIGNMENT_TICK: Duration = Duration::from_millis(2);
+
+/// Time between two showings of where partitions stand.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// A partition is probed again for idleness after this long without an answer that settles it.
 const PROBE_AGAIN: Duration = Duration::from_millis(500);
@@ -106,8 +111,12 @@ pub struct SourceParts {
     pub bounded: bool,
     /// With one order for all partitions (`locality: instance`) every source announces task 0, with or without partitions.
     pub one_task: bool,
+    /// Shut: nothing is read.
+    pub gate: Gate,
     /// Beats once a step.
     pub pulse: Pulse,
+    /// What it counts.
+    pub metrics: Arc<SourceMetrics>,
 }
 
 /// A source thread.
@@ -118,20 +127,26 @@ pub struct Source {
     finish_sent: bool,
     /// No partition had to wait for others in the last step.
     aligned: bool,
+    /// When the partitions' numbers were shown last.
+    shown: Option<Instant>,
+    /// Events without a key that are counted already.
+    keyless: u64,
 }
 
 impl Source {
     /// A source without partitions yet.
     pub fn new(parts: SourceParts) -> Self {
-        Source { parts, readers: Vec::new(), barrier: 0, finish_sent: false, aligned: true }
+        Source { parts, readers: Vec::new(), barrier: 0, finish_sent: false, aligned: true, shown: None, keyless: 0 }
     }
 
     /// Runs until the phase says stop.
     pub fn run(mut self) {
+        let metrics = Arc::clone(&self.parts.metrics);
+        let _working = metrics.busy.work();
         loop {
             match self.step() {
                 Step::Busy => {}
-                Step::Idle => self.rest(),
+                Step::Idle => metrics.busy.rest(|| self.rest()),
                 Step::Done => return,
             }
         }
@@ -146,16 +161,23 @@ impl Source {
         if phase == Phase::Stop {
             return Step::Done;
         }
+        self.parts.outgoing.turn(now);
         let free = self.parts.outgoing.retry();
         self.aligned = true;
         let mut read = 0;
-        if free && phase == Phase::Run {
+        let paused = self.parts.gate.is_closed();
+        if free && phase == Phase::Run && !paused {
             read = self.turn(now);
         } else {
             self.hold(now);
         }
-        self.decide_idle(now);
-        self.announce();
+        if paused {
+            self.stand_still();
+        } else {
+            self.decide_idle(now);
+            self.announce();
+        }
+        self.show(now);
         self.report_dead_letters();
         self.finish_if_due();
         self.answer_barriers();
@@ -248,7 +270,7 @@ impl Source {
     fn read(&mut self, at: usize, now: Instant, limit: Option<Timestamp>, max_skew: Span) -> usize {
         let reader = &mut self.readers[at];
         let Some(mut queue) = reader.queue.take() else { return 0 };
-        let SourceParts { outgoing, processor, board, requests, .. } = &mut self.parts;
+        let SourceParts { outgoing, processor, board, requests, metrics, .. } = &mut self.parts;
         let mut left = SOURCE_TURN_RECORDS;
         let mut records = 0;
         let mut limit = limit;
@@ -292,6 +314,7 @@ impl Source {
             }
         });
         reader.queue = Some(queue);
+        metrics.records.add(records);
         if records > 0 {
             reader.was_idle = false;
             reader.last_record = now;
@@ -354,6 +377,24 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// While nothing is read, records come that are not seen: nothing is idle, so that no watermark passes them by.
+    fn stand_still(&mut self) {
+        self.readers.iter().filter(|reader| !reader.finished).for_each(|reader| reader.clock.set_idle(false));
+        self.parts.outgoing.dispatch();
+    }
+
+    /// Shows where the partitions stand, some times a second.
+    fn show(&mut self, now: Instant) {
+        if self.shown.is_some_and(|at| now - at < SHOW_EVERY) {
+            return;
+        }
+        self.shown = Some(now);
+        self.readers.iter().for_each(Reader::show);
+        let (metrics, keyless) = (&self.parts.metrics, self.parts.processor.router.keyless());
+        metrics.signals.add(self.parts.outgoing.take_sent());
+        metrics.keyless.add(keyless - std::mem::replace(&mut self.keyless, keyless));
     }
 
     /// Announces the watermarks behind the signals of this turn, and sends both off.

@@ -1,9 +1,10 @@
-//! What the process says about itself: its log, on stderr, and whether its threads live.
+//! What the process says about itself: its log on stderr, its [`metrics`], and whether its threads live.
 //!
 //! Owns the process-wide subscriber. May not be called per event: a message that an input can cause again and again goes
-//! through [`RateLimit`].
+//! through [`RateLimit`], and numbers are counted by the batch.
 
 pub mod liveness;
+pub mod metrics;
 mod rate;
 
 pub use rate::{First, RateLimit};

@@ -168,6 +168,8 @@ pub fn throughline() -> Command {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1");
+    // Many services run side by side; whoever wants to ask one gives it a port.
+    command.env("THROUGHLINE_ADMIN__LISTEN", "off");
     command
 }
 

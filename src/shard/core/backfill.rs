@@ -94,7 +94,7 @@ impl Backfill {
         for of_rule in &state.rules {
             let RuleState::Sequence(sequence) = &of_rule.state else { continue };
             let matches = sequence.pending.iter().map(|pending| &pending.matched);
-            let matches = matches.chain(sequence.waiting.iter().map(|waiting| &waiting.matched));
+            let matches = matches.chain(sequence.absence.waiting.iter().map(|waiting| &waiting.matched));
             let events = matches.flat_map(|matched| &matched.events);
             held.extend(events.map(|event| (Arc::clone(event), SmallVec::from_iter([of_rule.rule]))));
         }

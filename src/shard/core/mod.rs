@@ -135,6 +135,8 @@ pub struct Core {
     seen: (usize, usize),
     /// Counts [`Core::store`].
     epoch: u32,
+    /// Keys that left memory and were not told yet.
+    evictions: u64,
 }
 
 /// Lives of tasks' states in this process: never the same twice, also not in the core of a later incarnation.
@@ -143,7 +145,7 @@ static LIVES: AtomicU64 = AtomicU64::new(0);
 impl Core {
     /// A core without state. `topics` names topics in the ids of correlations.
     pub fn new(plan: Arc<Plan>, settings: Settings, topics: TopicTable) -> Core {
-        Core { shared: Shared::new(plan, settings, topics), tasks: Vec::new(), seen: (0, 0), epoch: 0 }
+        Core { shared: Shared::new(plan, settings, topics), tasks: Vec::new(), seen: (0, 0), epoch: 0, evictions: 0 }
     }
 
     /// Takes a batch and leaves it empty: dedup, then the late policy; single-event rules report at once, for the others
@@ -247,11 +249,16 @@ impl Core {
                 let looked = looks.min(EVICTION_STEP * 8);
                 looks -= looked;
                 let (_, state) = &mut self.tasks[at];
-                state.evict_some(EVICTION_STEP, looked, written, &self.shared);
+                self.evictions += state.evict_some(EVICTION_STEP, looked, written, &self.shared) as u64;
                 bytes = self.stats().bytes;
             }
         }
         (bytes > budget + budget / BEYOND_SHARE).then_some((bytes, budget))
+    }
+
+    /// Keys that left memory since the last call.
+    pub fn take_evictions(&mut self) -> u64 {
+        std::mem::take(&mut self.evictions)
     }
 
     /// What is to be asked of the store, in order.
