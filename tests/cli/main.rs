@@ -3,6 +3,7 @@
 
 mod checks;
 mod manners;
+mod reference;
 mod settings;
 
 use std::path::{Path, PathBuf};
