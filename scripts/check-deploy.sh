@@ -103,7 +103,7 @@ conforms() {
 config_is_taken() {
     sed -n '/^  throughline.yaml: |/,/^---/{/^    /s/^    //p}' "$1" >"$work/throughline.yaml"
     grep -q brokers "$work/throughline.yaml" || { echo "no configuration in $1"; return 1; }
-    env THROUGHLINE_ADMIN__TOKEN=token "$THROUGHLINE_BIN" --set instance=one -c "$work/throughline.yaml" config show
+    env THROUGHLINE_ADMIN__TOKEN=0123456789abcdef "$THROUGHLINE_BIN" --set instance=one -c "$work/throughline.yaml" config show
 }
 
 rules_are_promtools() {

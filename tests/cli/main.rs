@@ -2,6 +2,7 @@
 //! golden files under `tests/golden/cli`; `THROUGHLINE_BLESS=1` writes them anew.
 
 mod checks;
+mod deploy;
 mod manners;
 mod reference;
 mod settings;

@@ -34,6 +34,15 @@
 {{- if hasKey (default dict .Values.config.state) "directory" -}}
 {{- $wrong = append $wrong "config.state.directory may not be set: it is the volume of the pod" -}}
 {{- end -}}
+{{- $drain := toString (default "30s" .Values.config.drain_timeout) -}}
+{{- if not (regexMatch "^[0-9]+(s|m)$" $drain) -}}
+{{- $wrong = append $wrong (printf "config.drain_timeout must be in s or m, e.g. 30s, not %s" $drain) -}}
+{{- else -}}
+{{- $seconds := mul (int (regexFind "[0-9]+" $drain)) (ternary 60 1 (hasSuffix "m" $drain)) -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $seconds 10)) -}}
+{{- $wrong = append $wrong (printf "terminationGracePeriodSeconds is %d, less than config.drain_timeout (%s) and 10 s to leave the group: Kubernetes would kill a pod that drains" (int .Values.terminationGracePeriodSeconds) $drain) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $_ := .Values.kafka.properties -}}
 {{- if regexMatch "(password|secret|\\.pem$)" $name -}}
 {{- $wrong = append $wrong (printf "kafka.properties.%s is a secret and would stand in a ConfigMap: put it into a Secret and name that in kafka.secretProperties" $name) -}}

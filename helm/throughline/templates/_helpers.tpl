@@ -76,3 +76,56 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $config "admin" (dict "listen" (printf "0.0.0.0:%d" (int .Values.admin.port))) -}}
 {{- toYaml $config -}}
 {{- end -}}
+
+{{/* What the service and the test of it have in common: variables, mounts, volumes. */}}
+{{- define "throughline.env" -}}
+- name: THROUGHLINE_CONFIG
+  value: /etc/throughline-config/throughline.yaml
+- name: THROUGHLINE_INSTANCE
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: THROUGHLINE_STATE__DIRECTORY
+  value: /var/lib/throughline/state
+- name: THROUGHLINE_ADMIN__TOKEN
+  valueFrom: {secretKeyRef: {name: {{ include "throughline.tokenSecret" . }}, key: {{ include "throughline.tokenKey" . }}}}
+{{- range .Values.kafka.secretProperties }}
+- name: THROUGHLINE_KAFKA__PROPERTIES__{{ .property | replace "." "__" | upper }}
+  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "throughline.mounts" -}}
+- {name: config, mountPath: /etc/throughline-config, readOnly: true}
+{{- if or .Values.rules.files .Values.rules.existingConfigMap }}
+- {name: rules, mountPath: /etc/throughline-rules, readOnly: true}
+{{- end }}
+{{- if .Values.kafka.tls.secret }}
+- {name: tls, mountPath: /etc/throughline-tls, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "throughline.volumes" -}}
+- name: config
+  configMap: {name: {{ include "throughline.fullname" . }}}
+{{- if or .Values.rules.files .Values.rules.existingConfigMap }}
+- name: rules
+  configMap: {name: {{ default (printf "%s-rules" (include "throughline.fullname" .)) .Values.rules.existingConfigMap }}}
+{{- end }}
+{{- if .Values.kafka.tls.secret }}
+# Readable for our group: 0440.
+- name: tls
+  secret: {secretName: {{ .Values.kafka.tls.secret }}, defaultMode: 288}
+{{- end }}
+{{- end -}}
+
+{{- define "throughline.testResources" -}}
+resources:
+  requests: {cpu: 10m, memory: 64Mi}
+  limits: {memory: 256Mi}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
