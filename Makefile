@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test check simulate simulate-bugs bench
+.PHONY: help setup setup-build demo test check check-deploy docs simulate simulate-bugs bench
 
 # A toolchain that setup has just installed is not yet on the caller's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
@@ -32,6 +32,14 @@ check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 	cargo clippy --features faults --all-targets -- -D warnings
 	cargo test --features faults --lib --bins --test tidy
 	RUSTDOCFLAGS="-D warnings" cargo doc --features faults --no-deps
+
+check-deploy: setup-build ## Compose file, Helm chart, alert rules: no cluster, no daemon
+	@cargo build --bin throughline
+	@THROUGHLINE_BIN="$${CARGO_TARGET_DIR:-target}/debug/throughline" scripts/check-deploy.sh
+
+docs: setup-build ## Writes the generated pages anew
+	@THROUGHLINE_BLESS=1 cargo test --quiet --test cli the_page_about_configuration
+	@THROUGHLINE_BLESS=1 cargo test --quiet --lib the_documentation_is_that_of_the_table
 
 simulate: setup-build ## The pipeline under a seeded scheduler: SEEDS=10000, or one of them: SEED=7
 	@SIMULATE_SEEDS=$(SEEDS) SIMULATE_SEED=$(SEED) \

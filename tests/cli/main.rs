@@ -2,7 +2,9 @@
 //! golden files under `tests/golden/cli`; `THROUGHLINE_BLESS=1` writes them anew.
 
 mod checks;
+mod deploy;
 mod manners;
+mod reference;
 mod settings;
 
 use std::path::{Path, PathBuf};

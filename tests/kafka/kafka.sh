@@ -3,14 +3,18 @@
 # starts it holds a pipe, and when that process ends, for whatever reason, the broker is killed and its directory removed.
 #
 #   kafka.sh jars                    fetch the jars with Maven, once; print their folder
-#   kafka.sh run DIR PORT CTRL SASL  serve until standard input ends (ports: clients, controller, clients with passwords)
+#   kafka.sh run DIR PORT CTRL SASL [TLS MUTUAL]
+#                                    serve until standard input ends (ports: clients, controller, clients with passwords)
 #   kafka.sh start DIR [PORT]        for people: start in the background, on 9092
 #   kafka.sh stop DIR                for people: end it and remove DIR
 #   kafka.sh tool CLASS ARG...       run one of Kafka's own commands, e.g. org.apache.kafka.tools.AclCommand
 #
 # Lines that `run` understands on standard input: `keep` (leave DIR behind), `stop` (orderly shutdown), `freeze` and
 # `thaw` (SIGSTOP, SIGCONT). The log is DIR/log. The listener at PORT has no passwords and its user may do anything; at
-# SASL (PLAIN) the users alice and bob, password = name + "-secret", may do what an ACL allows them.
+# SASL (PLAIN) the users alice and bob, password = name + "-secret", may do what an ACL allows them. With two more ports there
+# is TLS: at TLS the same users by SCRAM-SHA-512 or PLAIN, or whoever an unsigned token names; at MUTUAL whoever a
+# certificate names. The certificates are made for this run and lie in DIR/tls: ca.crt signed those of the broker and of carol,
+# stranger.crt that of mallory.
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -45,6 +49,40 @@ jvm() {
     exec java -Xmx"$memory" -XX:+UseSerialGC $JVM_FLAGS -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$home/*" "$@"
 }
 
+certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" -keyout "$dir/tls/$1.key" \
+        -out "$dir/tls/$1.crt" -addext subjectAltName=DNS:localhost,IP:127.0.0.1 $2 2>"$dir/format.log" || {
+        cat "$dir/format.log" >&2
+        exit 3
+    }
+}
+
+# The listeners with TLS. The server takes a key and its certificate from one file.
+format_tls() {
+    need openssl openssl
+    mkdir -p "$dir/tls"
+    for authority in ca stranger; do certificate $authority ""; done
+    for name in broker carol; do certificate $name "-CA $dir/tls/ca.crt -CAkey $dir/tls/ca.key"; done
+    certificate mallory "-CA $dir/tls/stranger.crt -CAkey $dir/tls/stranger.key"
+    cat "$dir/tls/broker.key" "$dir/tls/broker.crt" >"$dir/tls/broker.pem"
+    module=org.apache.kafka.common.security
+    sed -i "/listeners=PLAINTEXT/s/\$/,SASL_SSL:\/\/127.0.0.1:$tls,SSL:\/\/127.0.0.1:$mutual/; /protocol.map/s/\$/,SASL_SSL:SASL_SSL,SSL:SSL/" \
+        "$dir/server.properties"
+    cat >>"$dir/server.properties" <<END
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$dir/tls/ca.crt
+listener.name.ssl.ssl.client.auth=required
+listener.name.ssl.ssl.principal.mapping.rules=RULE:^CN=(.*)\$/\$1/
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_alice="alice-secret" user_bob="bob-secret";
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=$module.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+END
+    for user in alice bob; do scram="$scram --add-scram SCRAM-SHA-512=[name=$user,password=$user-secret]"; done
+}
+
 format() {
     cat >"$dir/server.properties" <<END
 process.roles=broker,controller
@@ -77,15 +115,17 @@ super.users=User:ANONYMOUS
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret" user_bob="bob-secret";
 END
+    scram=
+    [ -z "$tls" ] || format_tls
     (jvm 128m kafka.tools.StorageTool format --standalone --ignore-formatted -t throughline-test-clust \
-        -c "$dir/server.properties") >"$dir/format.log" 2>&1 || {
+        -c "$dir/server.properties" $scram) >"$dir/format.log" 2>&1 || {
         cat "$dir/format.log" >&2
         exit 3
     }
 }
 
 run() {
-    dir=$1 port=$2 controller=$3 sasl=$4 keep=0 orderly=0
+    dir=$1 port=$2 controller=$3 sasl=$4 tls=${5:-} mutual=${6:-} keep=0 orderly=0
     mkdir -p "$dir"
     [ -f "$dir/server.properties" ] || format
     jvm 512m kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
@@ -114,7 +154,8 @@ run)
     need java "default-jre-headless"
     jars
     JVM_FLAGS=-XX:TieredStopAtLevel=1
-    run "$2" "$3" "$4" "$5"
+    shift
+    run "$@"
     ;;
 start)
     need java "default-jre-headless"
@@ -138,7 +179,7 @@ tool)
     jvm 128m "$@"
     ;;
 *)
-    sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,18s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

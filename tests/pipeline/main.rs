@@ -41,6 +41,8 @@ mod poison;
 mod recovery;
 /// Rules that change over a restart.
 mod recovery_rules;
+/// TLS, passwords, tokens and certificates: what works, and what is said when they are wrong.
+mod security;
 /// Absence and idle partitions: the watermark without traffic.
 mod silence;
 /// Threads that stand still.

@@ -19,15 +19,18 @@ struct Ports {
     clients: u16,
     controller: u16,
     sasl: u16,
+    /// With TLS: for passwords, for certificates.
+    tls: Option<[u16; 2]>,
 }
 
 impl Ports {
     /// Ports free right now. Held together while they are chosen, so that they differ.
-    fn free() -> Ports {
-        let held: [TcpListener; 3] =
+    fn free(with_tls: bool) -> Ports {
+        let held: [TcpListener; 5] =
             std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free local port"));
-        let [clients, controller, sasl] = held.each_ref().map(|l| l.local_addr().expect("its address").port());
-        Ports { clients, controller, sasl }
+        let [clients, controller, sasl, tls, mutual] =
+            held.each_ref().map(|l| l.local_addr().expect("its address").port());
+        Ports { clients, controller, sasl, tls: with_tls.then_some([tls, mutual]) }
     }
 }
 
@@ -48,6 +51,7 @@ impl Process {
             .arg("run")
             .arg(directory)
             .args([ports.clients, ports.controller, ports.sasl].map(|p| p.to_string()))
+            .args(ports.tls.iter().flatten().map(|p| p.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(fs::File::create(directory.join("script.log")).map_err(|e| format!("{directory:?}: {e}"))?)
@@ -98,7 +102,7 @@ fn start(directory: &Path, ports: Ports) -> Result<(Kafka, Process), String> {
 }
 
 /// Fetches the jars if needed (said once, it takes a while), then starts a broker.
-fn start_anywhere() -> Result<(Kafka, Process, Ports), String> {
+fn start_anywhere(with_tls: bool) -> Result<(Kafka, Process, Ports), String> {
     let jars = Command::new("sh").arg(script()).arg("jars").output().map_err(|e| format!("sh: {e}"))?;
     if !jars.status.success() {
         return Err(String::from_utf8_lossy(&jars.stderr).trim().to_owned());
@@ -106,7 +110,7 @@ fn start_anywhere() -> Result<(Kafka, Process, Ports), String> {
     let mut error = String::new();
     // Between choosing a free port and using it another process may take it; then other ports will do.
     for _ in 0..3 {
-        let ports = Ports::free();
+        let ports = Ports::free(with_tls);
         let directory = std::env::temp_dir().join(super::unique("throughline-kafka"));
         match start(&directory, ports) {
             Ok((kafka, process)) => return Ok((kafka, process, ports)),
@@ -118,7 +122,7 @@ fn start_anywhere() -> Result<(Kafka, Process, Ports), String> {
 
 /// The broker that all tests of the binary share.
 pub fn start_shared() -> Result<(Kafka, Process), String> {
-    start_anywhere().map(|(kafka, process, _)| (kafka, process))
+    start_anywhere(false).map(|(kafka, process, _)| (kafka, process))
 }
 
 /// A broker of one test, which may do with it as it likes. Always on the JVM: a container's ports and users would be
@@ -132,9 +136,29 @@ pub struct PrivateBroker {
 impl PrivateBroker {
     /// Starts one.
     pub fn start() -> PrivateBroker {
+        PrivateBroker::start_with(false)
+    }
+
+    /// Starts one that also listens with TLS (it needs openssl too).
+    pub fn start_secure() -> PrivateBroker {
+        PrivateBroker::start_with(true)
+    }
+
+    fn start_with(tls: bool) -> PrivateBroker {
         let (kafka, process, ports) =
-            start_anywhere().unwrap_or_else(|error| panic!("no private Kafka (it needs java and maven): {error}"));
+            start_anywhere(tls).unwrap_or_else(|error| panic!("no private Kafka (it needs java and maven): {error}"));
         PrivateBroker { kafka, process, ports }
+    }
+
+    /// Address of the listener that asks for a password or a token over TLS, and of the one that asks for a certificate
+    /// (`kafka.sh` says who is known there).
+    pub fn tls_brokers(&self) -> [String; 2] {
+        self.ports.tls.expect("started with TLS").map(|port| format!("127.0.0.1:{port}"))
+    }
+
+    /// A certificate or key of [`start_secure`](Self::start_secure), e.g. `ca.crt`.
+    pub fn tls_file(&self, name: &str) -> PathBuf {
+        self.process.directory.join("tls").join(name)
     }
 
     /// Kills it at once, as a power cut would; its data stays.

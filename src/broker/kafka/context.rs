@@ -38,7 +38,12 @@ impl ClientLog {
         }
     }
 
-    /// The last error that the client reported by itself, e.g. why it cannot connect. Asked once.
+    /// The last error that the client reported by itself, e.g. why it cannot connect. It says each only once in a while.
+    pub(super) fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same, and forgets it.
     pub(super) fn take_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

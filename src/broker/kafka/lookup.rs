@@ -36,6 +36,9 @@ const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
 /// Events dropped after each question; more do not gather between two of them.
 const EVENTS_KEPT: usize = 16;
 
+/// How long a question waits before it is looked why there is no answer.
+const TURN: Duration = Duration::from_secs(1);
+
 /// Which end of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
@@ -68,21 +71,37 @@ impl Lookup {
         while self.client.poll(EVENTS_TIMEOUT).is_some() {}
         let what = format!("{what} at {}", self.settings.brokers);
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        match self.client.context().take_error() {
+        match self.client.context().last_error() {
             Some((cause, reason)) if classify::kind(code) == ErrorKind::Unreachable => {
-                let kind = match classify::kind(cause) {
-                    kind @ ErrorKind::Authentication => kind,
-                    _ => ErrorKind::Unreachable,
-                };
+                // A certificate that the broker refuses comes as a connection that it closes.
+                let refused = classify::kind(cause) == ErrorKind::Authentication || reason.contains("SSL routines");
+                let kind = if refused { ErrorKind::Authentication } else { ErrorKind::Unreachable };
                 classify::error(kind, &what, &reason)
             }
             _ => classify::by_code(&what, code),
         }
     }
 
-    fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, BrokerError> {
+    /// Asks in turns until `timeout`: brokers that are silent may come up, but who refuses us now will refuse us then.
+    fn ask<T>(
+        &self,
+        what: &str,
+        timeout: Duration,
+        mut ask: impl FnMut(Duration) -> Result<T, KafkaError>,
+    ) -> Result<T, BrokerError> {
         let _ = self.client.context().take_error();
-        self.client.fetch_metadata(topic, timeout).map_err(|e| self.failed("asking for topics", &e))
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match ask(left.min(TURN)).map_err(|error| self.failed(what, &error)) {
+                Err(error) if error.kind == ErrorKind::Unreachable && left > TURN => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, BrokerError> {
+        self.ask("asking for topics", timeout, |turn| self.client.fetch_metadata(topic, turn))
     }
 
     /// Topics that match, with their number of partitions, by name.
@@ -131,13 +150,13 @@ impl Lookup {
 
     /// A topic by its name; `None`: it does not exist.
     pub(super) fn describe(&self, topic: &str, timeout: Duration) -> Result<Option<Described>, BrokerError> {
-        let _ = self.client.context().take_error();
-        let answer = native_ask::describe_topic(&self.client, topic, timeout);
-        match answer {
-            Ok(described) => Ok(Some(described)),
-            Err((code, _)) if classify::kind(code) == ErrorKind::TopicMissing => Ok(None),
-            Err((code, _)) => Err(self.failed(&format!("looking for topic {topic}"), &KafkaError::Global(code))),
-        }
+        self.ask(&format!("looking for topic {topic}"), timeout, |turn| {
+            match native_ask::describe_topic(&self.client, topic, turn) {
+                Ok(described) => Ok(Some(described)),
+                Err((code, _)) if classify::kind(code) == ErrorKind::TopicMissing => Ok(None),
+                Err((code, _)) => Err(KafkaError::Global(code)),
+            }
+        })
     }
 
     fn leaderless(&self, what: &str, topic: &str, reason: &str, timeout: Duration) -> BrokerError {
