@@ -46,6 +46,10 @@ pub const SOURCE_TURN_RECORDS: usize = 1024;
 /// Epochs that may wait for their commit; then sources stop.
 pub const EPOCHS_IN_FLIGHT: usize = 2;
 
+/// Signals that a shard takes in one epoch before it wants the epoch to end, and takes nothing more until it does: what they
+/// change is held three times over (being gathered, sent, stored), some 300 bytes each.
+pub const EPOCH_SIGNALS: usize = 1 << 15;
+
 /// Bytes of outputs and dead letters after which an epoch is closed early, whatever the clock says.
 pub const EPOCH_OUTPUT_BYTES: usize = 16 << 20;
 
@@ -83,11 +87,11 @@ pub const APPLICATION_ID_BYTES_MAX: usize = 100;
 pub const WORKERS_MAX: usize = 1024;
 
 /// Bytes that librdkafka may prefetch for all partitions together.
-pub const SOURCE_BUDGET_BYTES: usize = 64 << 20;
+pub const SOURCE_BUDGET_BYTES: usize = 32 << 20;
 
 /// Records that librdkafka may prefetch for all partitions together: each costs some 300 bytes beside its payload, which
 /// [`SOURCE_BUDGET_BYTES`] does not count.
-pub const SOURCE_PREFETCH_RECORDS: usize = 100_000;
+pub const SOURCE_PREFETCH_RECORDS: usize = 50_000;
 
 /// How long a full ring holds a partition before its prefetch is given back by a pause.
 pub const PAUSE_AFTER: Span = Span::from_secs(5);

@@ -184,7 +184,9 @@ impl Committer {
             self.next_barrier.saturating_duration_since(self.parts.clock.instant())
         };
         let parts = &self.parts;
-        let due = || stop() || !parts.orders.is_empty() || parts.reports.iter().any(|ring| !ring.is_empty());
+        let wanted = || parts.barriers.is_wanted() && self.in_flight() < EPOCHS_IN_FLIGHT;
+        let due =
+            || stop() || wanted() || !parts.orders.is_empty() || parts.reports.iter().any(|ring| !ring.is_empty());
         parts.bell.wait(due, Some(until.max(Duration::from_millis(1))));
     }
 
@@ -224,7 +226,8 @@ impl Committer {
         if self.unfinished == 0 && self.final_epoch.is_none() {
             self.final_epoch = Some(self.request());
         }
-        let due = self.parts.clock.instant() >= self.next_barrier || self.assembly.bytes() >= EPOCH_OUTPUT_BYTES;
+        let full = self.assembly.bytes() >= EPOCH_OUTPUT_BYTES || self.parts.barriers.is_wanted();
+        let due = full || self.parts.clock.instant() >= self.next_barrier;
         if due && self.in_flight() < EPOCHS_IN_FLIGHT {
             self.request();
         }

@@ -66,7 +66,7 @@ pub(super) struct ShardParts {
     rings: Vec<Consumer<ToShard>>,
     reports: Producer<Report>,
     carriers: Carriers,
-    bell: Bell,
+    bell: (Bell, BarrierLine),
     pulse: Pulse,
     metrics: Arc<ShardMetrics>,
 }
@@ -75,7 +75,7 @@ impl ShardParts {
     /// The shard.
     pub fn build(self) -> Worker {
         let core = Core::new(self.plan, self.settings, self.topics);
-        Worker::new(core, self.state, self.rings, self.reports, self.carriers, (self.bell, self.pulse, self.metrics))
+        Worker::new(core, self.state, self.rings, self.reports, self.carriers, self.bell, (self.pulse, self.metrics))
     }
 }
 
@@ -219,6 +219,7 @@ impl Wires {
         control.liveness().clear();
         let bells = |n: usize| (0..n.max(1)).map(|_| Bell::default()).collect::<Vec<_>>();
         let sources = bells(spec.placement.sources.len());
+        let committer = Bell::default();
         Wires {
             clock,
             topics,
@@ -228,11 +229,11 @@ impl Wires {
             written: Level::default(),
             phase: PhaseCell::default(),
             board: Board::default(),
-            barriers: BarrierLine::default(),
+            barriers: BarrierLine::new(committer.clone()),
             commands: sources.iter().map(|_| crossbeam_channel::unbounded()).collect(),
             sources,
             shards: bells(spec.placement.shards.len()),
-            committer: Bell::default(),
+            committer,
             control: control.clone(),
             requests: crossbeam_channel::unbounded(),
             orders: crossbeam_channel::unbounded(),
@@ -324,7 +325,7 @@ impl Wires {
                 Locality::Instance => Carriers::All,
                 Locality::Partition => Carriers::Modulo,
             },
-            bell: self.shards[index].clone(),
+            bell: (self.shards[index].clone(), self.barriers.clone()),
             pulse: self.control.liveness().pulse(format!("shard-{index}")),
             metrics: self.control.metrics().shard(index),
         }

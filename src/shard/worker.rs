@@ -13,8 +13,8 @@ use super::fetch::{Asked, Line};
 use super::restore::restore;
 use crate::event::{Mark, Report, Resumed, Stuck, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
-use crate::limits::RING_BATCHES;
-use crate::ring::{Bell, Consumer, Level, Producer, Step};
+use crate::limits::{EPOCH_SIGNALS, RING_BATCHES};
+use crate::ring::{BarrierLine, Bell, Consumer, Level, Producer, Step};
 use crate::store::codec::Damaged;
 use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::telemetry::liveness::{Doing, Pulse};
@@ -77,6 +77,8 @@ pub struct Worker {
     carriers: Carriers,
     /// The newest barrier handed to the committer.
     barrier: u64,
+    /// Which are asked for.
+    barriers: BarrierLine,
     /// The input ended, and the core was told.
     finishing: bool,
     finished: bool,
@@ -96,7 +98,8 @@ impl Worker {
         rings: Vec<Consumer<ToShard>>,
         committer: Producer<Report>,
         carriers: Carriers,
-        (bell, pulse, metrics): (Bell, Pulse, Arc<ShardMetrics>),
+        (bell, barriers): (Bell, BarrierLine),
+        (pulse, metrics): (Pulse, Arc<ShardMetrics>),
     ) -> Self {
         let lane = |ring| Lane { ring, barrier: 0, finished: false };
         Worker {
@@ -109,6 +112,7 @@ impl Worker {
             clocks: Vec::new(),
             carriers,
             barrier: 0,
+            barriers,
             finishing: false,
             finished: false,
             bell,
@@ -168,7 +172,7 @@ impl Worker {
     /// Sleeps until there may be something to do.
     fn rest(&self, stop: &impl Fn() -> bool) {
         let ready = || {
-            let free = self.core.owed() <= OWED_MAX;
+            let free = !self.is_full();
             let open = |lane: &Lane| free && lane.barrier == self.barrier && !lane.ring.is_empty();
             let answered = self.state.as_ref().is_some_and(|state| !state.line.answers.is_empty());
             stop()
@@ -178,10 +182,20 @@ impl Worker {
         self.bell.wait(ready, Some(REST));
     }
 
+    /// Whether nothing more is taken for now: too much waits for the disk, or the epoch is large, and the barrier that ends it is
+    /// not on its way yet.
+    fn is_full(&self) -> bool {
+        let large = self.state.is_some() && self.core.taken() >= EPOCH_SIGNALS + EPOCH_SIGNALS / 2;
+        self.core.owed() > OWED_MAX || large && self.barriers.requested() == self.barrier
+    }
+
     /// Takes one parcel from every ring that is not ahead by a barrier.
     fn take(&mut self) -> usize {
-        if self.core.owed() > OWED_MAX {
+        if self.is_full() {
             return 0;
+        }
+        if self.core.taken() >= EPOCH_SIGNALS {
+            self.barriers.want();
         }
         let mut taken = 0;
         let fullest = self.lanes.iter().map(|lane| lane.ring.len()).max().unwrap_or(0);

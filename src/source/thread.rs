@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use smallvec::SmallVec;
 
 use super::clock::{Board, PartitionClock};
 use super::gate::Gate;
@@ -127,6 +128,8 @@ pub struct Source {
     finish_sent: bool,
     /// No partition had to wait for others in the last step.
     aligned: bool,
+    /// The order of the last turn; kept for its room.
+    turn: Vec<usize>,
     /// When the partitions' numbers were shown last.
     shown: Option<Instant>,
     /// Events without a key that are counted already.
@@ -136,7 +139,16 @@ pub struct Source {
 impl Source {
     /// A source without partitions yet.
     pub fn new(parts: SourceParts) -> Self {
-        Source { parts, readers: Vec::new(), barrier: 0, finish_sent: false, aligned: true, shown: None, keyless: 0 }
+        Source {
+            parts,
+            readers: Vec::new(),
+            barrier: 0,
+            finish_sent: false,
+            aligned: true,
+            turn: Vec::new(),
+            shown: None,
+            keyless: 0,
+        }
     }
 
     /// Runs until the phase says stop.
@@ -243,14 +255,23 @@ impl Source {
     fn turn(&mut self, now: Instant) -> usize {
         self.parts.processor.now = self.parts.clock.wall();
         let mut read = 0;
-        for at in 0..self.readers.len() {
+        // The one that is furthest behind comes first, and while it has more to give, the others do not run ahead of it: what
+        // they bring would only wait for it. The bound of `max_skew` is for when it has nothing to give at the moment.
+        let mut turn = std::mem::take(&mut self.turn);
+        turn.clear();
+        turn.extend(0..self.readers.len());
+        turn.sort_by_key(|at| self.readers[*at].watermark());
+        let mut behind: SmallVec<[(Task, Timestamp); 1]> = SmallVec::new();
+        for &at in &turn {
             let reader = &mut self.readers[at];
             if reader.finished || reader.released && !fault::planted(Bug::StaleAssignment) {
                 continue;
             }
             let max_skew = self.parts.processor.streams[reader.stream].stream.max_skew;
             let limit = self.parts.board.alignment_base(reader.task()).map(|base| base + max_skew);
-            let ahead = limit.is_some_and(|limit| reader.watermark() > limit);
+            let (task, own) = (reader.task(), reader.watermark());
+            let ahead = limit.is_some_and(|limit| own > limit)
+                || behind.iter().any(|(of, slowest)| *of == task && own > *slowest);
             if ahead || self.parts.outgoing.is_held() {
                 self.aligned &= !ahead;
                 Self::hold_one(reader, now, &self.parts.requests);
@@ -260,8 +281,15 @@ impl Source {
             if std::mem::take(&mut reader.paused) {
                 drop(self.parts.requests.send(Request::Resume(reader.partition.clone(), Arc::clone(&reader.clock))));
             }
-            read += self.read(at, now, limit, max_skew);
+            let given = self.read(at, now, limit, max_skew);
+            read += given;
+            let reader = &self.readers[at];
+            // One without a clock, or whose clock does not count, holds nobody.
+            if given >= SOURCE_TURN_RECORDS && reader.watermark() != Timestamp::MIN && !reader.clock.is_idle() {
+                behind.push((task, reader.watermark()));
+            }
         }
+        self.turn = turn;
         read
     }
 

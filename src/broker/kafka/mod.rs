@@ -43,6 +43,7 @@ use super::{
 };
 use lookup::Lookup;
 pub use settings::{Assignment, KafkaSettings};
+pub use topics::Bare;
 
 /// How long joining and making a producer may wait for the broker.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -18,6 +18,16 @@ use crate::ring::Bell;
 /// How long a reader sleeps at most where nothing comes.
 const NAP: Duration = Duration::from_millis(20);
 
+/// What [`KafkaBroker::read_bare`] gives.
+pub enum Bare<'a> {
+    /// A record of a partition.
+    Record(i32, &'a Record<'a>),
+    /// All of a partition was given, up to this offset.
+    End(i32, i64),
+    /// Nothing is there at the moment; said now and then.
+    Nothing,
+}
+
 impl KafkaBroker {
     /// Creates a topic with the broker's defaults. Whether it was missing.
     pub fn create_topic(&self, topic: &str, partitions: i32, timeout: Duration) -> Result<bool, BrokerError> {
@@ -51,14 +61,13 @@ impl KafkaBroker {
     }
 
     /// Reads all partitions of a topic from their starts, with the same settings as a source, on this thread, in no group;
-    /// nothing is done for a record but to give it to `visit`. Where nothing comes, `visit` is given `None` now and then.
-    /// Ends when it answers [`Flow::Stop`].
+    /// nothing is done for a record but to give it to `visit`. Ends when it answers [`Flow::Stop`].
     pub fn read_bare(
         &self,
         topic: &str,
         partitions: i32,
         read_committed: bool,
-        visit: &mut dyn FnMut(Option<(i32, &Record<'_>)>) -> Flow,
+        visit: &mut dyn FnMut(Bare<'_>) -> Flow,
     ) -> Result<(), BrokerError> {
         let what = format!("reading {topic}");
         let failed = |error: KafkaError| classify::by_error(&what, &error);
@@ -83,12 +92,15 @@ impl KafkaBroker {
             let mut given = 0;
             for (partition, queue) in (0..).zip(&mut queues) {
                 given += queue.consume(&mut |item| match item {
-                    Item::Record(record) => {
-                        let flow = visit(Some((partition, record)));
+                    Item::Record(_) | Item::End { .. } => {
+                        let flow = visit(match item {
+                            Item::Record(record) => Bare::Record(partition, record),
+                            Item::End { position } => Bare::End(partition, position),
+                            Item::Error { .. } => Bare::Nothing,
+                        });
                         stopped |= flow == Flow::Stop;
                         flow
                     }
-                    Item::End { .. } => Flow::Continue,
                     Item::Error { code, .. } if classify::kind(code) == ErrorKind::Transient => Flow::Continue,
                     Item::Error { code, reason } => {
                         broken = Some(classify::error(classify::kind(code), &what, &reason));
@@ -99,7 +111,7 @@ impl KafkaBroker {
             // The group's queue has the client's own events.
             let _ = consumer.poll(Duration::ZERO);
             if given == 0 && !stopped {
-                stopped = visit(None) == Flow::Stop;
+                stopped = visit(Bare::Nothing) == Flow::Stop;
                 bell.wait(|| false, Some(NAP));
             }
         }

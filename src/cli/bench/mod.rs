@@ -22,10 +22,11 @@ use clap::{Args, ValueEnum};
 use self::load::{Sent, TIMEOUT};
 use self::process::Meter;
 use self::report::{Load, Outcome, Quantiles, Report, Run};
+use self::watch::End;
 use super::args::{Global, ListFormat};
 use super::exit::{Exit, Failure};
 use super::{note, refuse, service};
-use crate::broker::kafka::KafkaBroker;
+use crate::broker::kafka::{Bare, KafkaBroker};
 use crate::broker::{Broker, BrokerError, Flow};
 use crate::config::{Delivery, Input, Settings};
 use crate::epoch::Progress;
@@ -259,9 +260,9 @@ impl<'a> Bench<'a> {
         let read = move || {
             let (mut left, mut first) = (events, None);
             let result = broker.read_bare(&topic, partitions, true, &mut |record| {
-                left -= u64::from(record.is_some());
-                if record.is_some() && first.is_none() {
-                    first = Some(Instant::now());
+                if let Bare::Record(..) = record {
+                    left -= 1;
+                    first.get_or_insert_with(Instant::now);
                 }
                 if left == 0 { Flow::Stop } else { Flow::Continue }
             });
@@ -288,7 +289,7 @@ impl<'a> Bench<'a> {
         let usage = meter.finish();
         let progress = join(running)??;
         let seconds = begun.elapsed().as_secs_f64();
-        let seen = watch::follow(&self.broker, &place.settings.output_topic, &Arc::new(AtomicBool::new(true)));
+        let seen = watch::follow(&self.broker, &place.settings.output_topic, &self.end(&place)?);
         let mut run = Run::new(way, seconds, rate, usage);
         run.outcome = Some(outcome(&progress, sent, &seen.map_err(failed)?));
         place.clear(&self.broker)?;
@@ -300,9 +301,9 @@ impl<'a> Bench<'a> {
         let topic = format!("{}-{number}-in", self.name);
         self.broker.create_topic(&topic, self.args.partitions, TIMEOUT).map_err(failed)?;
         let place = self.place(&topic, way, number)?;
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = End::default();
         let watcher = {
-            let (stop, broker) = (Arc::clone(&stop), service::kafka(&self.settings)?);
+            let (stop, broker) = (stop.clone(), service::kafka(&self.settings)?);
             let topic = place.settings.output_topic.clone();
             let body = move || watch::follow(&broker, &topic, &stop);
             std::thread::Builder::new().name("watch".into()).spawn(body).map_err(no_thread)?
@@ -342,17 +343,26 @@ impl<'a> Bench<'a> {
         control.drain();
         let progress = join(running)??;
         let usage = meter.finish();
-        stop.store(true, Ordering::Release);
+        stop.set(self.end(&place)?.get());
         let seen = join(watcher)?.map_err(failed)?;
         let mut run = Run::new(way, seconds, sent.records as f64 / seconds, usage);
         let in_time = |seen: &&watch::Seen| seen.decided <= sent.last;
         run.end_to_end_ms = Quantiles::of(seen.iter().filter(in_time).map(watch::Seen::latency).collect());
+        run.processing_ms = Some(Quantiles::from(&control.metrics().committer.processing.read()));
         run.outcome = Some(outcome(&progress, &sent, &seen));
         if sent.lag > Span::from_millis(100) {
             note(format_args!("the sender could not keep up: it was {} behind at the end", sent.lag));
         }
         place.clear(&self.broker)?;
         Ok((run, sent))
+    }
+
+    /// Where the outputs of a run that is over end.
+    fn end(&self, place: &Place) -> Result<End, Failure> {
+        let bounds = self.broker.log_bounds(&place.settings.output_topic, &[0], TIMEOUT).map_err(failed)?;
+        let end = End::default();
+        end.set(bounds.first().map_or(0, |(_, end)| *end));
+        Ok(end)
     }
 
     /// Topics and a directory for one run.

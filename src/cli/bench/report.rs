@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Usage;
 use crate::event::Span;
+use crate::telemetry::metrics::Distribution;
 
 /// All runs of one command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,6 +125,15 @@ impl Quantiles {
             spans.get(rank.saturating_sub(1)).map(|span| span.0 as f64 / 1e6)
         };
         Some(Quantiles { count: spans.len() as u64, p50: at(0.5)?, p99: at(0.99)?, p999: at(0.999)?, max: at(1.0)? })
+    }
+}
+
+impl From<&Distribution> for Quantiles {
+    /// As exact as the histogram's buckets.
+    fn from(distribution: &Distribution) -> Quantiles {
+        let at = |share| distribution.quantile(share).unwrap_or_default().as_secs_f64() * 1e3;
+        let max = distribution.max().unwrap_or_default().as_secs_f64() * 1e3;
+        Quantiles { count: distribution.count(), p50: at(0.5), p99: at(0.99), p999: at(0.999), max }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Deserialize;
 
-use crate::broker::kafka::KafkaBroker;
+use crate::broker::kafka::{Bare, KafkaBroker};
 use crate::broker::{BrokerError, Flow};
 use crate::event::{Span, Timestamp, parse_time_text};
 use crate::generate::Expected;
@@ -57,20 +57,43 @@ pub fn name_of(expected: &Expected) -> String {
     format!("{} {}", expected.rule, ids.join(" "))
 }
 
-/// Reads the committed records of a topic with one partition until `stop` is set and nothing more comes.
-pub fn follow(broker: &KafkaBroker, topic: &str, stop: &Arc<AtomicBool>) -> Result<Vec<Seen>, BrokerError> {
+/// Up to which offset is to be read, once that is known. Clones share it.
+#[derive(Debug, Clone)]
+pub struct End(Arc<AtomicI64>);
+
+impl Default for End {
+    fn default() -> End {
+        End(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+}
+
+impl End {
+    /// It is known now.
+    pub fn set(&self, offset: i64) {
+        self.0.store(offset, Ordering::Release);
+    }
+
+    /// [`i64::MAX`]: it is not known.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Reads the committed records of a topic with one partition up to `end`.
+pub fn follow(broker: &KafkaBroker, topic: &str, end: &End) -> Result<Vec<Seen>, BrokerError> {
     let mut seen = Vec::new();
-    let mut quiet = 0;
-    broker.read_bare(topic, 1, true, &mut |record| {
-        match record {
-            Some((_, record)) => {
-                quiet = 0;
+    let mut next = 0;
+    broker.read_bare(topic, 1, true, &mut |given| {
+        match given {
+            Bare::Record(_, record) => {
+                next = record.offset + 1;
                 seen.extend(read(record.value.unwrap_or_default()));
             }
-            None => quiet += 1,
+            // Transaction markers leave no record at the end.
+            Bare::End(_, position) => next = next.max(position),
+            Bare::Nothing => {}
         }
-        // Some rounds without anything: what was committed before `stop` has come by then.
-        if stop.load(Ordering::Acquire) && quiet > 25 { Flow::Stop } else { Flow::Continue }
+        if next >= end.get() { Flow::Stop } else { Flow::Continue }
     })?;
     Ok(seen)
 }

@@ -24,6 +24,48 @@ struct Slot {
     held: Option<Held>,
 }
 
+/// Slots in chunks of their own: growing copies nothing, and leaves nothing half empty but the last.
+#[derive(Debug, Default)]
+struct Slots {
+    chunks: Vec<Vec<Slot>>,
+}
+
+/// Slots in a chunk: half a megabyte.
+const CHUNK: usize = 1 << 12;
+
+impl Slots {
+    #[inline]
+    fn get(&self, slot: u32) -> Option<&Slot> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.chunks.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)
+    }
+
+    /// A slot that is there.
+    fn at(&mut self, slot: u32) -> &mut Slot {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    /// One more, empty; its number.
+    fn push(&mut self) -> u32 {
+        let number = self.len();
+        if number.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(last) = self.chunks.last_mut() {
+            last.push(Slot { generation: 0, next: NONE, held: None });
+        }
+        number as u32
+    }
+}
+
 /// A key and its state.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -45,7 +87,7 @@ pub(super) struct Held {
 pub(super) struct Keys {
     /// Stable hash of dimension and key → first slot of its chain. The chain is almost always of one: 64-bit hashes.
     by_hash: AHashMap<u64, u32>,
-    slots: Vec<Slot>,
+    slots: Slots,
     free: u32,
     len: usize,
     generations: u32,
@@ -58,13 +100,13 @@ const BYTES_AT_FIRST: u32 = 320;
 
 impl Keys {
     pub(super) fn new() -> Keys {
-        Keys { by_hash: AHashMap::new(), slots: Vec::new(), free: NONE, len: 0, generations: 0, bytes: 0 }
+        Keys { by_hash: AHashMap::new(), slots: Slots::default(), free: NONE, len: 0, generations: 0, bytes: 0 }
     }
 
     /// The id of a key, if it has state.
     pub(super) fn find(&self, dimension: DimensionId, key: &Key) -> Option<KeyId> {
         let mut at = *self.by_hash.get(&key.hash())?;
-        while let Some(slot) = self.slots.get(at as usize) {
+        while let Some(slot) = self.slots.get(at) {
             if slot.held.as_ref().is_some_and(|held| held.dimension == dimension && held.key == *key) {
                 return Some(KeyId { slot: at, generation: slot.generation });
             }
@@ -75,27 +117,26 @@ impl Keys {
 
     /// The key and its state; `None` if it is gone.
     pub(super) fn get_mut(&mut self, id: KeyId) -> Option<&mut Held> {
-        self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?.held.as_mut()
+        self.slots.get_mut(id.slot).filter(|slot| slot.generation == id.generation)?.held.as_mut()
     }
 
     /// The key and its state, to look at; `None` if it is gone.
     pub(super) fn get(&self, id: KeyId) -> Option<&Held> {
-        self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?.held.as_ref()
+        self.slots.get(id.slot).filter(|slot| slot.generation == id.generation)?.held.as_ref()
     }
 
     /// Gives a key without state one.
     pub(super) fn insert(&mut self, dimension: DimensionId, key: Key, state: KeyState) -> KeyId {
         let hash = key.hash();
         let at = if self.free == NONE {
-            self.slots.push(Slot { generation: 0, next: NONE, held: None });
-            (self.slots.len() - 1) as u32
+            self.slots.push()
         } else {
             let at = self.free;
-            self.free = self.slots[at as usize].next;
+            self.free = self.slots.at(at).next;
             at
         };
         let next = self.by_hash.insert(hash, at).unwrap_or(NONE);
-        let slot = &mut self.slots[at as usize];
+        let slot = self.slots.at(at);
         slot.next = next;
         self.generations = self.generations.wrapping_add(1);
         slot.generation = self.generations;
@@ -108,7 +149,7 @@ impl Keys {
 
     /// Forgets a key; gives what was held, if it was.
     pub(super) fn remove(&mut self, id: KeyId) -> Option<Held> {
-        let slot = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
+        let slot = self.slots.get_mut(id.slot).filter(|slot| slot.generation == id.generation)?;
         let held = slot.held.take()?;
         let after = std::mem::replace(&mut slot.next, self.free);
         self.free = id.slot;
@@ -126,7 +167,7 @@ impl Keys {
     /// The key in the slot that the hand points to, if any; the hand moves on.
     pub(super) fn turn(&mut self, hand: &mut usize) -> Option<KeyId> {
         *hand = if *hand + 1 < self.slots.len() { *hand + 1 } else { 0 };
-        let slot = self.slots.get(*hand).filter(|slot| slot.held.is_some())?;
+        let slot = self.slots.get(*hand as u32).filter(|slot| slot.held.is_some())?;
         Some(KeyId { slot: *hand as u32, generation: slot.generation })
     }
 
@@ -147,7 +188,7 @@ impl Keys {
             return;
         }
         let mut at = head;
-        while let Some(link) = self.slots.get_mut(at as usize) {
+        while let Some(link) = self.slots.get_mut(at) {
             if link.next == slot {
                 link.next = after;
                 return;
@@ -169,7 +210,7 @@ impl Keys {
     pub(super) fn heap_bytes(&self) -> usize {
         // A table has a byte more for each slot, and at most seven of eight are filled.
         self.bytes
-            + self.slots.capacity() * size_of::<Slot>()
+            + self.slots.chunks.len() * CHUNK * size_of::<Slot>()
             + self.by_hash.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1)
     }
 

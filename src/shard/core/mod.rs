@@ -135,6 +135,8 @@ pub struct Core {
     seen: (usize, usize),
     /// Counts [`Core::store`].
     epoch: u32,
+    /// Signals taken since then.
+    taken: usize,
     /// Keys that left memory and were not told yet.
     evictions: u64,
 }
@@ -145,12 +147,20 @@ static LIVES: AtomicU64 = AtomicU64::new(0);
 impl Core {
     /// A core without state. `topics` names topics in the ids of correlations.
     pub fn new(plan: Arc<Plan>, settings: Settings, topics: TopicTable) -> Core {
-        Core { shared: Shared::new(plan, settings, topics), tasks: Vec::new(), seen: (0, 0), epoch: 0, evictions: 0 }
+        Core {
+            shared: Shared::new(plan, settings, topics),
+            tasks: Vec::new(),
+            seen: (0, 0),
+            epoch: 0,
+            taken: 0,
+            evictions: 0,
+        }
     }
 
     /// Takes a batch and leaves it empty: dedup, then the late policy; single-event rules report at once, for the others
     /// a signal waits for [`Core::advance`], unless it is already behind the watermark.
     pub fn take(&mut self, batch: &mut Vec<Signal>, out: &mut Output) {
+        self.taken += batch.len();
         for signal in batch.drain(..) {
             self.take_one(signal, out);
         }
@@ -220,11 +230,17 @@ impl Core {
         self.shared.settings.durable.map_or(HashRange::ALL, |durable| durable.range)
     }
 
+    /// Signals taken since the last [`Core::store`].
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Everything that changed since the last call, as parts for the changelog and the store: at a barrier, when nothing
     /// waits ([`Core::waits`]). The first call is epoch 1.
     pub fn store(&mut self, changes: &mut Changes) {
         debug_assert!(!self.waits(), "what is parked behind a read is not state: the epoch waits for it");
         self.epoch += 1;
+        self.taken = 0;
         for (_, state) in &mut self.tasks {
             state.forget_repeats(self.shared.settings.retention);
             state.store(self.epoch, &mut self.shared, changes);
