@@ -95,9 +95,10 @@ impl GroupContext {
             let (committed, metadata) = known.unzip();
             let fallback = || lock(&self.events).as_mut().and_then(|events| events.fallback(&partition));
             let from = committed.or_else(fallback);
-            let queue = RawQueue::detach(&strong, &partition.topic, partition.partition).ok_or_else(|| {
-                classify::error(ErrorKind::Fatal, &format!("queue of {}", partition.topic), "librdkafka has none")
-            })?;
+            let queue = RawQueue::detach(&strong, &partition.topic, partition.partition, partitions.count())
+                .ok_or_else(|| {
+                    classify::error(ErrorKind::Fatal, &format!("queue of {}", partition.topic), "librdkafka has none")
+                })?;
             let lease = Lease::new(partition.clone(), queue, from);
             let queue = lease.reader();
             if let Some(older) = lock(&self.leases).insert(partition.clone(), lease) {

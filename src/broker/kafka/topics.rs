@@ -82,7 +82,8 @@ impl KafkaBroker {
         for partition in 0..partitions {
             list.add_partition_offset(topic, partition, Offset::Beginning).map_err(failed)?;
             let missing = || classify::error(ErrorKind::Setting, &what, "not a topic's name");
-            let mut queue = RawQueue::detach(&consumer, topic, partition).ok_or_else(missing)?;
+            let mut queue = RawQueue::detach(&consumer, topic, partition, partitions.unsigned_abs() as usize)
+                .ok_or_else(missing)?;
             queue.ring(Some(bell.clone()));
             queues.push(queue);
         }
