@@ -141,6 +141,9 @@ impl StateHome {
             ControlFlow::Break(())
         })?;
         let damaged = |damage: Damaged| {
+            if !damage.is_newer() {
+                self.store.condemn(&damage.to_string());
+            }
             StoreError::new(
                 damage.kind(),
                 format!("the record of the task in partition {partition} cannot be read: {damage}"),

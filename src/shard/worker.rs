@@ -284,6 +284,9 @@ impl Worker {
     /// Nothing more is done; the committer is told why.
     fn give_up(&mut self, why: Stuck) {
         self.failed = true;
+        if let (Stuck::Damaged(reason), Some(state)) = (&why, &self.state) {
+            state.store.condemn(reason);
+        }
         self.send(Report { failed: Some(why), ..Report::default() });
     }
 

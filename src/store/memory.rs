@@ -108,6 +108,9 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    /// Memory has no next open.
+    fn condemn(&self, _: &str) {}
+
     fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError> {
         let entries: Vec<_> = entries.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
         self.writing()?.scratch.extend(entries);

@@ -83,6 +83,9 @@ pub trait Store: Send + Sync {
     /// Removes everything of a partition: its parts and its position, together or not at all.
     fn clear(&self, partition: u16) -> Result<(), StoreError>;
 
+    /// What is here was found to be wrong by whoever understands it: the next open sets it aside.
+    fn condemn(&self, reason: &str);
+
     /// Scratch space of this process: spilled deadlines and dedup runs, found again through memory only. Empty at every
     /// open; not part of the state.
     fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError>;

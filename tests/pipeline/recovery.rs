@@ -123,6 +123,25 @@ fn a_damaged_directory_is_rebuilt_from_the_changelog() {
 }
 
 #[test]
+fn a_part_that_makes_no_sense_is_rebuilt_from_the_changelog() {
+    let (app, mut load) = app_of(6, "");
+    live(&app, &mut load);
+    // Its checksum is right: only who reads the part itself can tell.
+    let options = rocksdb::Options::default();
+    let families = rocksdb::DB::list_cf(&options, database(&app)).expect("families");
+    let db = rocksdb::DB::open_cf(&options, database(&app), families).expect("a database");
+    let warm = db.cf_handle("warm").expect("warm");
+    let kind_of = |key: &[u8]| key.get(2).copied();
+    let parts = db.iterator_cf(warm, rocksdb::IteratorMode::Start).map(|entry| entry.expect("readable").0);
+    let part = parts.into_iter().find(|key| kind_of(key) == Some(0x20)).expect("a rule's state");
+    db.put_cf(warm, part, [1, 0xff]).expect("written");
+    drop(db);
+    let log = live(&app, &mut load);
+    assert!(log.contains("cannot be read") && log.contains("it is set aside and rebuilt"), "{log}");
+    finish_and_compare(&app, "");
+}
+
+#[test]
 fn a_directory_of_another_application_is_refused_and_left_alone() {
     let (app, mut load) = app_of(2, "");
     let (other, mut of_other) = app_of(3, "");

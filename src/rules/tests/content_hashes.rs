@@ -195,3 +195,18 @@ fn a_rule_has_its_own_steps() {
         assert!(steps.iter().all(|step| step.rule.0 == at));
     }
 }
+
+#[test]
+fn looking_back_is_no_part_of_what_a_rule_finds() {
+    let asking = format!("{AGGREGATE}backfill: true\n");
+    let plan = |text: &str| compile(&file(text)).unwrap_or_else(|errors| panic!("{}", shown(&errors))).plan;
+    let (before, after) = (plan(AGGREGATE), plan(&asking));
+    assert!(!before.rules[0].backfill && after.rules[0].backfill);
+    assert!(!plan(&format!("{AGGREGATE}backfill: false\n")).rules[0].backfill);
+    assert_eq!(before.rules[0].content_hash, after.rules[0].content_hash);
+    assert_eq!(before.rules[0].version, after.rules[0].version);
+    let refused = compile(&file(&format!("{EVENT}backfill: true\n"))).expect_err("a rule of single events");
+    assert!(shown(&refused).contains("E0116") && shown(&refused).contains("no past"), "{}", shown(&refused));
+    let refused = compile(&file(&format!("{AGGREGATE}backfill: maybe\n"))).expect_err("neither true nor false");
+    assert!(shown(&refused).contains("known are: true, false"), "{}", shown(&refused));
+}

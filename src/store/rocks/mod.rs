@@ -305,6 +305,10 @@ impl Store for RocksStore {
         })
     }
 
+    fn condemn(&self, reason: &str) {
+        home::mark_damaged(&self.home.database(), reason);
+    }
+
     // The scratch space is empty after a crash, so its writes need no log.
     fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError> {
         self.told("write to the scratch space", || {

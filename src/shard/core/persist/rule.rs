@@ -185,7 +185,9 @@ pub(super) fn read_events(names: &Names, tag: u8, value: &[u8]) -> Result<Vec<Ar
         read_time(&mut reader)?;
         events.extend(read_match(&known, &mut reader)?.events);
     } else if reader.byte()? == SEQUENCE {
-        (reader.option(read_time)?, reader.option(read_time)?);
+        // What forbids it, and until when it matters.
+        reader.option(read_time)?;
+        reader.option(read_time)?;
         reader.small::<u32>()?;
         for _ in 0..reader.count()? {
             reader.small::<u16>()?;

@@ -214,3 +214,12 @@ fn memory_stays_within_its_budgets() {
     assert!(most <= cache_bytes + write_buffer_bytes + slack, "{most} bytes");
     assert!(most > write_buffer_bytes / 8, "{most} bytes: the budget was never put to the test");
 }
+
+#[test]
+fn what_was_condemned_is_set_aside() {
+    let directory = with_one_batch();
+    let (store, _) = open(directory.path());
+    store.condemn("a part of it makes no sense");
+    drop(store);
+    set_aside(options(directory.path()), "makes no sense");
+}
