@@ -92,7 +92,7 @@ fn batches(from: i64) -> Vec<Vec<Signal>> {
         let origin = Origin { topic: TopicId(1), partition: 0, offset: n };
         let time = Timestamp((n ^ 7) * STEP_NS);
         Signal {
-            event: Arc::new(Evidence { time, origin, id: None, fields: FieldSet::default() }),
+            event: Arc::new(Evidence { time, origin, id: None, fields: FieldSet::default(), trace: None }),
             identity: stable_hash128(0, &n.to_le_bytes()),
             dimension: DimensionId(0),
             key: builder.build(dimension),

@@ -1,10 +1,13 @@
-//! The admin endpoint of a service, made from its configuration.
+//! What a service shows of itself, as its configuration has it: the admin endpoint, and OpenTelemetry.
+
+use std::sync::Arc;
 
 use crate::admin::{Server, Setup};
 use crate::config::{Settings, Token};
 use crate::control::Control;
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
 use crate::pipeline::{PipelineError, Stage};
+use crate::telemetry::otlp::{Exporter, Resource};
 
 use super::note;
 
@@ -23,6 +26,18 @@ pub(super) fn start(settings: &Settings, control: &Control) -> Result<Option<Ser
     .map_err(|error| setup(error.to_string()))?;
     note(format_args!("  answers   health and metrics at http://{}", server.address()));
     Ok(Some(server))
+}
+
+/// Sends spans and metrics from now on, if there is a collector.
+pub(super) fn export(settings: &Settings, control: &Control) -> Result<Option<Exporter>, PipelineError> {
+    let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
+    let of = Resource { application: settings.application_id.clone(), instance: settings.instance.clone() };
+    let (metrics, read) = (Arc::clone(&control.metrics().otlp), control.clone());
+    let exporter = Exporter::start(endpoint, of, metrics, Box::new(move || read.snapshot()))
+        .map_err(|error| PipelineError { stage: Stage::Setup, message: error.to_string() })?;
+    control.set_tracer(exporter.tracer());
+    note(format_args!("  sends     spans and metrics to {endpoint}"));
+    Ok(Some(exporter))
 }
 
 /// The admin token, read from its file if it is in one.

@@ -31,6 +31,7 @@ pub fn run(settings: &Settings, plan: Plan, until_end: bool, control: &Control) 
     announce(settings, &spec);
     // Before anything that takes long, so that whoever asks is answered while it starts.
     let server = super::admin::start(settings, control)?;
+    let exporter = super::admin::export(settings, control)?;
     let started = Instant::now();
     let reporter = Reporter::start(control.clone());
     let result = keep_state(settings, &mut spec, control);
@@ -39,7 +40,7 @@ pub fn run(settings: &Settings, plan: Plan, until_end: bool, control: &Control) 
     while result.is_ok() && control.stays() {
         std::thread::sleep(STAY_LOOKS);
     }
-    drop(server);
+    drop((server, exporter));
     let progress = result?;
     print_totals(&progress, started.elapsed());
     Ok(progress)

@@ -20,6 +20,7 @@ use crate::rules::plan::Plan;
 use crate::source::Gate;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::Tracer;
 
 /// What the pipeline does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,8 @@ struct Facts {
     /// The group has said what is ours, if only that it is nothing.
     settled: bool,
     plan: Option<Arc<Plan>>,
+    /// Takes spans, if they are sent somewhere.
+    tracer: Option<Tracer>,
     /// When a drain is given up, if one was asked for.
     drain_until: Option<Instant>,
 }
@@ -217,6 +220,16 @@ impl Control {
     /// What its threads count.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Takes spans; `None`: they are sent nowhere.
+    pub fn tracer(&self) -> Option<Tracer> {
+        lock(&self.shared.facts).tracer.clone()
+    }
+
+    /// Before the pipeline starts: spans go here.
+    pub fn set_tracer(&self, tracer: Tracer) {
+        lock(&self.shared.facts).tracer = Some(tracer);
     }
 
     /// The rules in force; `None` before the start.

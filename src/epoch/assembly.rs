@@ -6,6 +6,7 @@ use crate::broker::OutRecord;
 use crate::event::{Changes, Origin, ReadPosition, Task, Timestamp, TopicId};
 
 use super::progress::Progress;
+use crate::telemetry::otlp::Span;
 
 /// Everything of one epoch so far.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(super) struct Epoch {
     pub bytes: usize,
     /// Totals.
     pub progress: Progress,
+    /// Spans of correlations that end with the commit.
+    pub spans: Vec<Span>,
     /// The last event of each correlation: where it came from, and its time.
     pub latest: Vec<(Origin, Timestamp)>,
     /// Where each input partition stands.

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::assembly::{Assembly, Epoch};
 use super::progress::Progress;
+use super::spans;
 use super::state::{Prepared, StateParts};
 use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
 use crate::event::{
@@ -20,6 +21,7 @@ use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
 use crate::telemetry::liveness::{Doing, Pulse};
 use crate::telemetry::metrics::CommitterMetrics;
+use crate::telemetry::otlp::Tracer;
 
 /// What the outputs are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +112,8 @@ pub struct CommitterParts {
     pub pulse: Pulse,
     /// What it counts.
     pub metrics: Arc<CommitterMetrics>,
+    /// Takes spans.
+    pub tracer: Option<Tracer>,
 }
 
 /// The sole owner of commit.
@@ -259,6 +263,7 @@ impl Committer {
         }
         let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
         let found = report.correlations.len() as u64;
+        let began = self.wall_of(report.arrived);
         let limits = &self.parts.limits;
         let epoch = self.assembly.of(sender);
         for found in &report.correlations {
@@ -268,9 +273,7 @@ impl Committer {
                 let topic = &record.topic;
                 tracing::warn!(rule, %topic, "a correlation was trimmed to fit the topic's max.message.bytes; said once");
             }
-            if let Some(last) = found.events.iter().rev().flatten().next() {
-                epoch.latest.push((last.event.origin, last.event.time));
-            }
+            spans::note(epoch, found, &self.parts.plan, &record.topic, began, self.parts.tracer.as_ref());
             match epoch.progress.correlations.get_mut(rule) {
                 Some(count) => *count += 1,
                 None => drop(epoch.progress.correlations.insert(rule.clone(), 1)),
@@ -309,9 +312,10 @@ impl Committer {
                 self.parts.pulse.during(Doing::Broker, send)?;
             }
         }
-        if let Some(arrived) = report.arrived.filter(|_| found > 0) {
-            let now = self.parts.clock.instant();
-            self.parts.metrics.processing.record(now.saturating_duration_since(arrived), found);
+        // In a transaction an output is seen with its epoch, whenever it comes here; at once, only now.
+        let handed = if self.parts.at_once.is_some() { Some(self.parts.clock.instant()) } else { report.handed };
+        if let Some((arrived, handed)) = report.arrived.zip(handed).filter(|_| found > 0) {
+            self.parts.metrics.processing.record(handed.saturating_duration_since(arrived), found);
         }
         self.unfinished -= usize::from(report.finished);
         if let Some(barrier) = report.barrier {
@@ -351,9 +355,11 @@ impl Committer {
                 state.store(number, prepared, Vec::new(), self.parts.clock.wall().as_millis());
             }
             let began = self.parts.clock.instant();
-            self.transact(&positions, std::mem::take(&mut epoch.records), prepared.as_ref())?;
+            let records = std::mem::take(&mut epoch.records);
+            let sent = records.len();
+            self.transact(&positions, records, prepared.as_ref())?;
             fault::point("epoch.committed");
-            self.count_committed(began, prepared.as_ref(), &epoch);
+            self.count_committed(number, (began, sent), prepared.as_ref(), &mut epoch);
             if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
                 let (ends, now_ms) = (self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
                 let began = self.parts.clock.instant();
@@ -372,12 +378,28 @@ impl Committer {
         Ok(opens)
     }
 
-    /// An epoch's transaction, begun at `began`, is committed.
-    fn count_committed(&self, began: Instant, changelog: Option<&Prepared>, epoch: &Epoch) {
+    /// What the wall clock showed at a time of the process; now, if none is given.
+    fn wall_of(&self, at: Option<Instant>) -> Timestamp {
+        let clock = &self.parts.clock;
+        let ago = at.map_or(Duration::ZERO, |at| clock.instant().saturating_duration_since(at));
+        clock.wall() - Span(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// An epoch's transaction, begun then and with so many records, is committed.
+    fn count_committed(
+        &self,
+        number: u64,
+        (began, records): (Instant, usize),
+        changelog: Option<&Prepared>,
+        epoch: &mut Epoch,
+    ) {
         let CommitterParts { metrics, clock, .. } = &self.parts;
+        if let Some(tracer) = &self.parts.tracer {
+            spans::committed(tracer, number, epoch, records, (self.wall_of(Some(began)), clock.wall()));
+        }
         metrics.commit.record(clock.instant().saturating_duration_since(began), 1);
-        let (records, bytes) = changelog.map_or((0, 0), Prepared::size);
-        metrics.changelog_records.add(records);
+        let (parts, bytes) = changelog.map_or((0, 0), Prepared::size);
+        metrics.changelog_records.add(parts);
         metrics.changelog_bytes.add(bytes);
         let now = clock.wall();
         for (origin, time) in &epoch.latest {

@@ -12,6 +12,7 @@ mod committer;
 mod progress;
 pub mod record;
 mod recovery;
+mod spans;
 mod state;
 
 pub use committer::{Committer, CommitterParts, Delivery, Encode, Notice, Order, TopicLimits};

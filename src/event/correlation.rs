@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::RuleIndex;
-use super::id::Hash128;
+use super::id::{Hash128, stable_hash64};
 use super::key::Key;
 use super::signal::Evidence;
 use super::time::Timestamp;
+use super::trace::TraceContext;
 
 /// One event of a correlation: `None` for a missing event (`![...]`), which stands as null in its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,4 +77,12 @@ pub struct Correlation {
     pub values: Vec<(Measure, MeasuredValue)>,
     /// How many were folded into this one before it.
     pub suppressed: u64,
+}
+
+impl Correlation {
+    /// The span that its record names: the correlation's id is the trace, so that whoever consumes the record can name it, and
+    /// the same correlation again is the same span.
+    pub fn trace(&self) -> TraceContext {
+        TraceContext { trace: self.id.0, span: stable_hash64(1, &self.id.0.to_be_bytes()) | 1, flags: 1 }
+    }
 }

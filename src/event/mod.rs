@@ -16,6 +16,7 @@ mod seldom;
 mod signal;
 mod time;
 mod topic;
+mod trace;
 mod value;
 
 pub use change::{Changed, Changes};
@@ -31,6 +32,7 @@ pub use seldom::{Blank, Seldom};
 pub use signal::{Evidence, Late, LatePolicy, Origin, Signal};
 pub use time::{Span, SpanError, TimeError, Timestamp, parse_time_number, parse_time_text};
 pub use topic::{TopicId, TopicTable};
+pub use trace::{TRACEPARENT, TraceContext};
 pub use value::{ArrayRef, FieldId, FieldSet, Projected, Slot, Val};
 
 /// Index of a rule in its rule set's plan.

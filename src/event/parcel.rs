@@ -108,6 +108,8 @@ pub struct Report {
     pub correlations: Vec<Correlation>,
     /// When what decided the first of them had arrived (shards).
     pub arrived: Option<Instant>,
+    /// When correlations were handed to the committer (shards).
+    pub handed: Option<Instant>,
     /// Records given up (sources: undecodable; shards: late).
     pub dead_letters: Vec<DeadLetter>,
     /// Outcomes decided by the sender, by topic.

@@ -7,6 +7,7 @@ use super::id::Hash128;
 use super::key::Key;
 use super::time::Timestamp;
 use super::topic::TopicId;
+use super::trace::TraceContext;
 use super::value::FieldSet;
 use super::{DimensionId, StepId, Task};
 
@@ -32,6 +33,8 @@ pub struct Evidence {
     pub id: Option<Box<str>>,
     /// Only the fields that the satisfied rules name.
     pub fields: FieldSet,
+    /// The trace it came with, while traces are sent somewhere. Not part of stored state.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// What to do with an event that is behind the watermark.

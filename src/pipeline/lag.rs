@@ -13,6 +13,9 @@ use crate::telemetry::metrics::{Metrics, PartitionMetrics};
 /// Time between two questions.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
+/// The same while there are partitions of which nothing is known yet.
+const ASK_FIRST_EVERY: Duration = Duration::from_millis(500);
+
 /// How long the leaders of a topic may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
@@ -23,7 +26,8 @@ pub(super) fn watch(broker: &dyn Broker, inputs: &[String], metrics: &Metrics, p
     while !stopped() {
         let up = ask(broker, inputs, metrics, stopped);
         metrics.lag.broker_up.set(up.into());
-        bell.wait(stopped, Some(ASK_EVERY));
+        let unknown = metrics.partitions().iter().any(|(_, shown)| shown.end.get() < 0);
+        bell.wait(stopped, Some(if unknown { ASK_FIRST_EVERY } else { ASK_EVERY }));
     }
 }
 

@@ -283,7 +283,7 @@ impl Wires {
             commands: self.commands[index].1.clone(),
             requests: self.requests.0.clone(),
             outgoing,
-            processor: processor(spec, streams, self.shards.len()),
+            processor: processor(spec, streams, self.shards.len()).traced(self.control.tracer().is_some()),
             board: self.board.clone(),
             clock: Arc::clone(&self.clock),
             barriers: self.barriers.clone(),
@@ -373,6 +373,7 @@ impl Wires {
             progress: Arc::clone(self.control.totals()),
             pulse: self.control.liveness().pulse("committer"),
             metrics: Arc::clone(&self.control.metrics().committer),
+            tracer: self.control.tracer(),
         }
     }
 

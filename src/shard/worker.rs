@@ -407,14 +407,14 @@ impl Worker {
     fn send(&mut self, report: Report) {
         if !self.held.is_empty() {
             self.held.push_back(report);
-        } else if let Err(refused) = self.committer.push(report) {
+        } else if let Err(refused) = self.committer.push(handed(report)) {
             self.held.push_back(refused);
         }
     }
 
     fn retry(&mut self) -> bool {
         while let Some(report) = self.held.pop_front() {
-            if let Err(refused) = self.committer.push(report) {
+            if let Err(refused) = self.committer.push(handed(report)) {
                 self.held.push_front(refused);
                 return false;
             }
@@ -430,4 +430,10 @@ fn stuck(error: StoreError) -> Stuck {
         StoreErrorKind::Foreign => Stuck::Newer(error.message),
         StoreErrorKind::Locked | StoreErrorKind::Full | StoreErrorKind::Io => Stuck::Disk(error.message),
     }
+}
+
+/// Notes when correlations are handed over.
+fn handed(mut report: Report) -> Report {
+    report.handed = (!report.correlations.is_empty()).then(Instant::now);
+    report
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::summary;
 use crate::broker::OutRecord;
-use crate::event::{
-    Correlation, MatchedEvent, MeasuredValue, Origin, Timestamp, TopicId, TopicTable, Val, stable_hash64,
-};
+use crate::event::{Correlation, MatchedEvent, MeasuredValue, Origin, Timestamp, TopicId, TopicTable, Val};
 use crate::rules::plan::{Plan, Rule};
 
 /// Names of the headers on a correlation, in their order.
@@ -254,7 +252,7 @@ fn record_key(rule: &Rule, found: &Correlation) -> Option<Vec<u8>> {
 
 /// `traceparent` (W3C Trace Context) has the correlation's id as trace id, so that whoever consumes the record can name it.
 fn headers(rule: &Rule, found: &Correlation) -> Vec<(String, Option<Vec<u8>>)> {
-    let span = stable_hash64(1, &found.id.0.to_be_bytes()) | 1;
+    let span = found.trace().span;
     let values = [rule.id.clone(), rule.severity.name().to_owned(), format!("00-{}-{span:016x}-01", found.id)];
     HEADERS.iter().zip(values).map(|(name, value)| ((*name).to_owned(), Some(value.into_bytes()))).collect()
 }

@@ -59,6 +59,7 @@ fn found(plan: &crate::rules::plan::Plan, topic: TopicId, events: usize) -> Corr
                 origin: Origin { topic, partition: 3, offset: 17 + n as i64 },
                 id: (n == 0).then(|| "event-1".into()),
                 fields: projected.extract(&plan.rules[0].fields),
+                trace: None,
             }),
         })
     };

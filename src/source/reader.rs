@@ -8,7 +8,7 @@ use crate::decode::Decoder;
 use crate::detect::Detector;
 use crate::event::{
     DeadCode, DeadLetter, Hash128, Late, LatePolicy, Origin, Outcome, OutcomeCounts, PartitionClockState, Projected,
-    Signal, Stage, Task, Timestamp, TopicId, stable_hash64, stable_hash128,
+    Signal, Stage, TRACEPARENT, Task, Timestamp, TopicId, TraceContext, stable_hash64, stable_hash128,
 };
 use crate::fault::{self, Bug};
 use crate::limits::KEY_BYTES_MAX;
@@ -196,6 +196,8 @@ pub struct Processor {
     /// The wall clock at the start of the turn: good enough for `max_future` of records without a timestamp. Before the
     /// first turn nothing lies in the future.
     pub(super) now: Timestamp,
+    /// The traces that events come with are wanted.
+    traced: bool,
 }
 
 /// Counts one record of a topic.
@@ -225,7 +227,14 @@ impl Processor {
             dead_letter_bytes: 0,
             counts: Vec::new(),
             now: Timestamp::MAX,
+            traced: false,
         }
+    }
+
+    /// Keeps the traces that events come with.
+    pub fn traced(mut self, traced: bool) -> Self {
+        self.traced = traced;
+        self
     }
 
     /// Takes one record through decode, detect and route; signals go to `emit` with their shard.
@@ -250,13 +259,14 @@ impl Processor {
             return count(&mut self.counts, reader.topic, Outcome::Unmatched);
         }
         let identity = identity(decoder, event, *identity_seed, reader.topic_hash, origin);
-        let (decoder, event) = (&*decoder, &*event);
+        let (decoder, event, traced) = (&*decoder, &*event, self.traced);
         let arrival = Arrival {
             time,
             origin,
             task: reader.task(),
             id: &|| decoder.id_text(event),
             identity: &|| identity,
+            trace: &|| traced.then(|| trace_of(record)).flatten(),
             late: &|counts| late.map(|policy| late_mark(policy, counts, record)),
         };
         match self.router.route(event, &self.hits, &arrival, emit) {
@@ -312,6 +322,17 @@ fn identity(decoder: &mut Decoder, event: &Projected, seed: u64, topic_hash: u64
         place[12..].copy_from_slice(&origin.offset.to_le_bytes());
         stable_hash128(seed, &place)
     })
+}
+
+/// The trace that a record came with.
+fn trace_of(record: &Record<'_>) -> Option<Box<TraceContext>> {
+    let mut found = None;
+    record.headers.visit(&mut |name, value| {
+        if name == TRACEPARENT {
+            found = value.and_then(TraceContext::parse);
+        }
+    });
+    found.map(Box::new)
 }
 
 fn late_mark(policy: LatePolicy, counts: bool, record: &Record<'_>) -> Late {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::detect::{fields_of, keys_of};
 use crate::event::{
     DimensionId, Evidence, FieldId, Hash128, Key, KeyBuilder, Late, Origin, Projected, Signal, StepId, Task, Timestamp,
-    shard_of,
+    TraceContext, shard_of,
 };
 use crate::limits::KEY_BYTES_MAX;
 use crate::rules::plan::{ConditionId, KeyField, Plan};
@@ -26,6 +26,8 @@ pub struct Arrival<'a> {
     pub id: &'a dyn Fn() -> Option<String>,
     /// Hash of (stream, id).
     pub identity: &'a dyn Fn() -> Hash128,
+    /// The trace it came with, if traces are wanted.
+    pub trace: &'a dyn Fn() -> Option<Box<TraceContext>>,
     /// The mark if it is late; called with `true` for the signal that counts the event.
     pub late: &'a dyn Fn(bool) -> Option<Late>,
 }
@@ -182,6 +184,7 @@ impl Router {
             origin: arrival.origin,
             id: (arrival.id)().map(String::into_boxed_str),
             fields: event.extract(&self.fields),
+            trace: (arrival.trace)(),
         }
     }
 }

@@ -1,10 +1,12 @@
-//! What the process says about itself: its log on stderr, its [`metrics`], and whether its threads live.
+//! What the process says about itself: its log on stderr, its [`metrics`], whether its threads live, and what
+//! it sends to OpenTelemetry ([`otlp`]).
 //!
 //! Owns the process-wide subscriber. May not be called per event: a message that an input can cause again and again goes
 //! through [`RateLimit`], and numbers are counted by the batch.
 
 pub mod liveness;
 pub mod metrics;
+pub mod otlp;
 mod rate;
 
 pub use rate::{First, RateLimit};

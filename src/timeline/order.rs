@@ -142,7 +142,13 @@ mod tests {
     fn signal(time: i64, topic: u32, partition: i32, offset: i64) -> Signal {
         let origin = Origin { topic: TopicId(topic), partition, offset };
         Signal {
-            event: Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: FieldSet::default() }),
+            event: Arc::new(Evidence {
+                time: Timestamp(time),
+                origin,
+                id: None,
+                fields: FieldSet::default(),
+                trace: None,
+            }),
             identity: Hash128(0),
             dimension: DimensionId(0),
             key: KeyBuilder::default().build(0),

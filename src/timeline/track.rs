@@ -226,7 +226,7 @@ mod tests {
 
     fn event(time: i64) -> Arc<Evidence> {
         let origin = Origin { topic: TopicId(0), partition: 0, offset: time };
-        Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: FieldSet::default() })
+        Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: FieldSet::default(), trace: None })
     }
 
     #[test]

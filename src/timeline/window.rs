@@ -105,7 +105,7 @@ mod tests {
 
     fn event(time: i64, offset: i64) -> Arc<Evidence> {
         let origin = Origin { topic: TopicId(0), partition: 0, offset };
-        Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: FieldSet::default() })
+        Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: FieldSet::default(), trace: None })
     }
 
     #[test]

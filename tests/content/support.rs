@@ -169,8 +169,13 @@ impl<'a> Router<'a> {
         }
         let mut fields: Vec<_> = signals.values().flatten().flat_map(|step| self.fields_of(*step)).collect();
         fields.sort_unstable();
-        let evidence =
-            Arc::new(Evidence { time, origin, id: Some(id.as_str().into()), fields: self.event.extract(&fields) });
+        let evidence = Arc::new(Evidence {
+            time,
+            origin,
+            id: Some(id.as_str().into()),
+            fields: self.event.extract(&fields),
+            trace: None,
+        });
         for (at, ((dimension, key), mut steps)) in signals.into_iter().enumerate() {
             steps.sort_unstable();
             steps.dedup();

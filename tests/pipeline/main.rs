@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+/// The admin endpoint: health, metrics, states, who may ask.
+mod admin;
 /// One partition served slowly, and a backlog that must not fill memory.
 mod alignment;
 /// The broker away for longer than every timeout, under load.
@@ -47,5 +49,7 @@ mod security;
 mod silence;
 /// Threads that stand still.
 mod stalls;
+/// Spans and metrics to a collector.
+mod traces;
 /// `--until-end` on every kind of end.
 mod until_end;

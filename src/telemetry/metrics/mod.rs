@@ -23,7 +23,7 @@ pub use cell::{Busy, Counter, Gauge, Working};
 pub use histogram::{Distribution, Histogram};
 pub use snapshot::{Family, Sample, Snapshot, Value};
 pub use table::{Kind, Metric};
-pub use text::{Format, encode};
+pub use text::{BOUNDS_US, Format, encode};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -103,7 +103,7 @@ metrics! {
     RESTORE_EXPECTED = Gauge "throughline_restore_expected_records" [] "Changelog offsets to go through in the restore that runs or ran last.";
     RESTORE_REMAINING = Gauge "throughline_restore_remaining_records" [] "Changelog offsets still to go through; 0: nothing is being restored.";
 
-    PROCESSING_LATENCY = Histogram "throughline_processing_latency_seconds" [] "From the poll that found what decided a correlation (a record, or what moved the watermark) to the correlation handed to the producer, or with exactly_once to its epoch's transaction.";
+    PROCESSING_LATENCY = Histogram "throughline_processing_latency_seconds" [] "From the poll that found what decided a correlation (a record, or what moved the watermark) to the correlation handed to the producer, or with exactly_once to its epoch.";
     END_TO_END_LATENCY = Histogram "throughline_end_to_end_latency_seconds" [] "From the Kafka timestamp of a correlation's last event to its commit. Where the event time is a field, the timestamp is taken from the distance that both have in the partition's newest event.";
 
     OTLP_FAILURES = Counter "throughline_otlp_failures_total" ["signal"] "Exports that the OpenTelemetry collector did not take.";

@@ -81,7 +81,7 @@ pub(super) fn read(known: &Known, reader: &mut Reader<'_>) -> Result<Arc<Evidenc
         entries.extend(field.map(|field: FieldId| (field, slot)));
     }
     let fields = FieldSet::from_parts(entries, fields.elements, fields.text);
-    Ok(Arc::new(Evidence { time, origin, id, fields }))
+    Ok(Arc::new(Evidence { time, origin, id, fields, trace: None }))
 }
 
 /// Arenas of the values being read.

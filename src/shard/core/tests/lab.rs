@@ -157,7 +157,7 @@ impl Lab {
         builder.push(Val::Str(key));
         let origin = Origin { topic: self.topics.intern("a").expect("known"), partition: 0, offset };
         Signal {
-            event: Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: fields(value) }),
+            event: Arc::new(Evidence { time: Timestamp(time), origin, id: None, fields: fields(value), trace: None }),
             identity: stable_hash128(0, &offset.to_le_bytes()),
             key: builder.build(self.plan.dimensions[dimension.0 as usize].hash),
             dimension,
