@@ -65,9 +65,11 @@ fn mistakes(query: &str, metrics: &BTreeMap<String, (String, Vec<String>)>) -> V
     let matched = regex(r#"(\w+)\s*(?:=~|!~|!=|=)\s*""#);
     let grouped = regex(r"\b(?:by|on|without|ignoring) \(([^)]*)\)");
     let used = matched.captures_iter(query).map(|found| found[1].to_owned());
-    let used = used.chain(grouped.captures_iter(query).flat_map(|found| {
-        found[1].split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>()
-    }));
+    let used = used.chain(
+        grouped
+            .captures_iter(query)
+            .flat_map(|found| found[1].split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>()),
+    );
     wrong.extend(used.filter(|label| !labels.contains(label.as_str())).map(|label| format!("no label {label}")));
     wrong
 }
@@ -92,7 +94,8 @@ fn every_query_asks_for_metrics_and_labels_that_exist() {
 #[test]
 fn a_query_with_a_wrong_name_is_found() {
     let one = |name: &str, kind: &str, label: &str| (name.to_owned(), (kind.to_owned(), vec![label.to_owned()]));
-    let metrics = BTreeMap::from([one("throughline_a_total", "counter", "rule"), one("throughline_b_seconds", "histogram", "x")]);
+    let metrics =
+        BTreeMap::from([one("throughline_a_total", "counter", "rule"), one("throughline_b_seconds", "histogram", "x")]);
     let wrong = |query: &str| mistakes(query, &metrics).len();
     assert_eq!(wrong(r#"sum by (rule) (rate(throughline_a_total{instance=~"$i"}[5m]))"#), 0);
     assert_eq!(wrong("histogram_quantile(0.9, sum by (le) (rate(throughline_b_seconds_bucket[5m])))"), 0);
