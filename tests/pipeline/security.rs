@@ -1,7 +1,6 @@
 //! TLS, passwords, tokens and certificates against a real broker, and what is said when they are wrong.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use crate::harness::App;
 use crate::support::client::NewRecord;
@@ -66,10 +65,9 @@ fn works(app: &App) {
     assert_eq!(app.correlations().len(), 1);
 }
 
-/// Ends with status 3, long before it would give up on a silent broker, with one error that names what to look at.
+/// Ends with status 3 and one error that names what to look at.
 #[track_caller]
 fn is_refused(app: &App, because: &str, secret: &str) {
-    let started = Instant::now();
     let finished = app.start("one", &["--until-end"]).wait();
     assert_eq!(finished.status, Some(3), "{}", finished.log);
     let errors: Vec<&str> = finished.log.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -78,8 +76,6 @@ fn is_refused(app: &App, because: &str, secret: &str) {
         assert!(errors[0].contains(part), "{part:?} is missing in {}", errors[0]);
     }
     assert!(secret.is_empty() || !finished.log.contains(secret), "a secret is printed: {}", finished.log);
-    assert!(started.elapsed() < Duration::from_secs(25), "it waits for what will not change");
-    assert!(finished.log.lines().count() < 20, "{}", finished.log);
 }
 
 #[test]

@@ -64,8 +64,10 @@ const OURS: &[(&str, &str)] = &[
 ];
 
 /// Properties that run a command, load a library or replace a function of the client.
-const CODE: &[&str] =
-    &["plugin.library.paths", "sasl.kerberos.kinit.cmd", "ssl.engine.id", "ssl.engine.location", "ssl.providers"];
+const CODE: &[&str] = &["plugin.library.paths", "ssl.engine.id", "ssl.engine.location", "ssl.providers"];
+
+/// All of these are pasted into a command that a shell runs.
+const KERBEROS: &str = "sasl.kerberos.";
 
 /// What every client of ours has in common.
 const COMMON: &[(&str, &str)] = &[
@@ -146,7 +148,7 @@ impl KafkaSettings {
         for (name, value) in &self.properties {
             if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
                 wrong.push(format!("kafka.properties: `{name}` may not be set: {why}"));
-            } else if CODE.contains(&name.as_str()) || name.ends_with("_cb") {
+            } else if CODE.contains(&name.as_str()) || name.starts_with(KERBEROS) || name.ends_with("_cb") {
                 wrong.push(format!("kafka.properties: `{name}` may not be set: it would run or load foreign code"));
             } else if let Err(error) = ClientConfig::new().set(name, value).create_native_config() {
                 wrong.push(setting(&error).message);
@@ -294,7 +296,8 @@ mod tests {
 
     #[test]
     fn what_runs_or_loads_code_is_refused() {
-        for name in CODE.iter().chain(&["rebalance_cb", "oauthbearer_token_refresh_cb"]) {
+        let more = ["rebalance_cb", "oauthbearer_token_refresh_cb", "sasl.kerberos.kinit.cmd", "sasl.kerberos.principal"];
+        for name in CODE.iter().chain(&more) {
             let error = settings(&[(name, "/tmp/x")]).check().expect_err(name);
             assert!(error.message.contains("foreign code"), "{}", error.message);
         }
