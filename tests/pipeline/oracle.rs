@@ -84,11 +84,10 @@ pub fn task_records(app: &App) -> BTreeMap<i32, TaskRecord> {
     let mut newest = BTreeMap::new();
     for stored in app.kafka.read_committed(&format!("{}-changelog", app.id)) {
         if stored.key.as_deref() == Some(record::KEY) {
-            let value = stored.value.as_deref().expect("a task record is never deleted");
-            newest.insert(stored.partition, TaskRecord::read(value).expect("a task record"));
+            newest.insert(stored.partition, stored.value.expect("a task record is never deleted"));
         }
     }
-    newest
+    newest.into_iter().map(|(partition, value)| (partition, TaskRecord::read(&value).expect("a task record"))).collect()
 }
 
 fn rule_ids(rules: &str) -> impl Iterator<Item = &str> {
