@@ -324,8 +324,8 @@ impl Committer {
         Ok(())
     }
 
-    /// The end of an epoch, and whether it took a transaction. One in which nothing moved opens no transaction: a watermark that moved and decided nothing
-    /// follows from the clocks again.
+    /// The end of an epoch, and whether it took a transaction. One in which nothing moved opens none: a watermark that moved and
+    /// decided nothing follows from the clocks again.
     fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<bool, BrokerError> {
         fault::point("epoch.assembled");
         let stands = |(at, position): (_, &ReadPosition)| {

@@ -246,6 +246,7 @@ mod tests {
             id: &|| None,
             identity: &|| stable_hash128(0, b"x"),
             late: &|_| None,
+            trace: &|| None,
         };
         router.route(event, &[ConditionId(0)], &arrival, |shard, signal| {
             assert!(shard < 4);

@@ -409,7 +409,11 @@ impl Source {
 
     /// While nothing is read, records come that are not seen: nothing is idle, so that no watermark passes them by.
     fn stand_still(&mut self) {
-        self.readers.iter().filter(|reader| !reader.finished).for_each(|reader| reader.clock.set_idle(false));
+        for reader in self.readers.iter_mut().filter(|reader| !reader.finished && reader.clock.is_idle()) {
+            // What was announced while it was idle stays announced: older events are late.
+            reader.floor = self.parts.outgoing.announced(reader.task());
+            reader.clock.set_idle(false);
+        }
         self.parts.outgoing.dispatch();
     }
 

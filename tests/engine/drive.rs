@@ -230,6 +230,7 @@ impl<'a> Engine<'a> {
         self.detector.detect(&self.event, &mut self.hits);
         let identity: Hash128 = self.decoder.id_hash(&self.event, 1).expect("test events have ids");
         let arrival = Arrival {
+            trace: &|| None,
             time: Timestamp(nanos(event.time_ms)),
             origin: Origin { topic: self.topics[event.topic], partition: event.partition, offset: event.offset },
             task: 0,

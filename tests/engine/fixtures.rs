@@ -141,6 +141,7 @@ impl Engine {
             let identity = self.decoder.id_hash(&event, 7).expect("an id");
             let topic = self.topics.intern("events").expect("room");
             let arrival = Arrival {
+                trace: &|| None,
                 time,
                 origin: Origin { topic, partition: 3, offset: *second },
                 task: 0,

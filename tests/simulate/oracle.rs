@@ -207,6 +207,7 @@ impl<'a> Oracle<'a> {
             task,
             id: &|| Some(id.clone()),
             identity: &|| identity,
+            trace: &|| None,
             late: &|counts| {
                 late.then(|| match policy {
                     LatePolicy::Process => Late::Process,

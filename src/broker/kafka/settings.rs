@@ -296,7 +296,8 @@ mod tests {
 
     #[test]
     fn what_runs_or_loads_code_is_refused() {
-        let more = ["rebalance_cb", "oauthbearer_token_refresh_cb", "sasl.kerberos.kinit.cmd", "sasl.kerberos.principal"];
+        let more =
+            ["rebalance_cb", "oauthbearer_token_refresh_cb", "sasl.kerberos.kinit.cmd", "sasl.kerberos.principal"];
         for name in CODE.iter().chain(&more) {
             let error = settings(&[(name, "/tmp/x")]).check().expect_err(name);
             assert!(error.message.contains("foreign code"), "{}", error.message);
