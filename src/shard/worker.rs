@@ -309,7 +309,8 @@ impl Worker {
             };
             let Some(reached) = reached else { continue };
             // A signal whose id is being looked up must not be passed by.
-            if reached > clock.reached && !self.core.looks_up() {
+            let reached = reached.min(self.core.looked_up_from(clock.task));
+            if reached > clock.reached {
                 clock.reached = reached;
                 self.core.advance(clock.task, reached, &mut self.out);
             }

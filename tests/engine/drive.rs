@@ -258,7 +258,11 @@ impl<'a> Engine<'a> {
         for shard in 0..self.cores.len() {
             self.hand_over(shard);
         }
-        // The watermark must not pass by what is being looked up; keys may come later.
+        // The watermark must not pass by what is being looked up, and may go up to it; keys may come later.
+        for core in &mut self.cores {
+            let upto = time.min(core.looked_up_from(0));
+            core.advance(0, upto, &mut self.out);
+        }
         if self.cores.iter().any(Core::looks_up) {
             self.serve();
         }

@@ -295,6 +295,12 @@ impl Core {
         self.tasks.iter().filter_map(|(_, state)| state.tier.as_ref()).map(of).sum()
     }
 
+    /// A watermark of this task may not pass this: the time of the oldest signal whose id is being looked up.
+    pub fn looked_up_from(&self, task: Task) -> Timestamp {
+        let state = self.tasks.iter().find(|(held, _)| *held == task).and_then(|(_, state)| state.tier.as_ref());
+        state.map_or(Timestamp::MAX, |tier| tier.runs.oldest())
+    }
+
     /// Whether ids are being looked up: signals that the watermark must not pass by.
     pub fn looks_up(&self) -> bool {
         self.tasks.iter().any(|(_, state)| state.tier.as_ref().is_some_and(|tier| tier.runs.waits()))

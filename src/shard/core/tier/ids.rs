@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::{Entry, Filter, Life, Request, remove_all, scratch, scratch_of};
-use crate::event::{Signal, Task};
+use crate::event::{Signal, Task, Timestamp};
 use crate::shard::core::dedup::Id;
 
 /// Ids in a block, on average: 4 KiB.
@@ -39,9 +39,10 @@ pub(in super::super) struct Runs {
     ids: usize,
     waiting: VecDeque<Lookup>,
     wanted: Vec<Vec<u8>>,
-    /// For each question asked, how many signals it was for.
-    asked: VecDeque<usize>,
-    unasked: usize,
+    /// For each question asked, how many signals it was for, and the time of the oldest.
+    asked: VecDeque<(usize, Timestamp)>,
+    /// The same of what is not asked yet.
+    unasked: (usize, Timestamp),
     requests: Vec<Request>,
 }
 
@@ -57,7 +58,7 @@ impl Runs {
             waiting: VecDeque::new(),
             wanted: Vec::new(),
             asked: VecDeque::new(),
-            unasked: 0,
+            unasked: (0, Timestamp::MAX),
             requests: vec![remove_all(shard, scratch::IDS, task)],
         }
     }
@@ -111,13 +112,18 @@ impl Runs {
         let perhaps = self.runs.iter().filter(|run| run.bucket >= live_from && run.filter.perhaps(id.low()));
         let keys: Vec<Vec<u8>> = perhaps.map(|run| self.block_key(run, id)).collect();
         self.wanted.extend(keys);
+        self.unasked = (self.unasked.0 + 1, self.unasked.1.min(signal.event.time));
         self.waiting.push_back(Lookup { signal, id, blocks: self.wanted.len() - before });
-        self.unasked += 1;
     }
 
     /// Whether an answer is owed.
     pub(in super::super) fn waits(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Time of the oldest signal that waits; [`Timestamp::MAX`]: none does.
+    pub(in super::super) fn oldest(&self) -> Timestamp {
+        self.asked.iter().fold(self.unasked.1, |oldest, (_, time)| oldest.min(*time))
     }
 
     /// Signals that wait.
@@ -127,7 +133,7 @@ impl Runs {
 
     /// The blocks of the oldest question: its signals in the order of their coming, and whether a run has the id.
     pub(in super::super) fn answered(&mut self, blocks: Vec<Option<Vec<u8>>>) -> Vec<(Lookup, bool)> {
-        let signals = self.asked.pop_front().unwrap_or(0).min(self.waiting.len());
+        let signals = self.asked.pop_front().map_or(0, |(signals, _)| signals).min(self.waiting.len());
         let mut blocks = blocks.into_iter();
         let answer = |lookup: Lookup| {
             let found = blocks.by_ref().take(lookup.blocks).filter(|block| {
@@ -157,8 +163,8 @@ impl Runs {
     /// What is to be asked now.
     pub(in super::super) fn take_requests(&mut self, out: &mut Vec<Request>) {
         out.append(&mut self.requests);
-        if self.unasked > 0 {
-            self.asked.push_back(std::mem::take(&mut self.unasked));
+        if self.unasked.0 > 0 {
+            self.asked.push_back(std::mem::replace(&mut self.unasked, (0, Timestamp::MAX)));
             out.push(Request::Blocks(self.life, std::mem::take(&mut self.wanted)));
         }
     }
