@@ -318,7 +318,8 @@ fn with_a_token_only_health_is_for_all_and_readiness_names_its_reasons() {
 fn an_address_that_is_taken_is_said_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
-    let mut command = app().command("one");
+    let app = app();
+    let mut command = app.command("one");
     command.env("THROUGHLINE_ADMIN__LISTEN", &address);
     let finished = Service::spawn(command).wait();
     assert_eq!(finished.status, Some(2), "{}", finished.log);
