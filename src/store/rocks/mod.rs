@@ -279,6 +279,7 @@ impl Store for RocksStore {
                 options.set_prefix_same_as_start(true);
                 let mut entries = self.db.raw_iterator_cf_opt(self.family(*family)?, options);
                 for (_, first, last, at) in of_family {
+                    self.attempt("store.read")?;
                     entries.seek(first);
                     while let Some((key, value)) = entries.item().filter(|(key, _)| key < &last.as_slice()) {
                         visit(*at, layout::own_key(key), value);
