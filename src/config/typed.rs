@@ -159,7 +159,7 @@ pub struct Workers {
 pub struct Admin {
     /// Address and port, or `off`. Any other address than this machine's own needs a token. Default: 127.0.0.1:9470.
     pub listen: Option<String>,
-    /// What a client must send as `Authorization: Bearer`, at least 16 characters. Better set as THROUGHLINE_ADMIN__TOKEN, or:
+    /// What a client must send as `Authorization: Bearer`, at least 16 characters. Better set as THROUGHLINE_ADMIN__TOKEN or by `token_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// File that holds the token, read at the start.

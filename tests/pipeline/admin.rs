@@ -195,11 +195,12 @@ fn metrics_say_what_happened(watched: &Watched, topic: &str) {
         "throughline_changelog_bytes_total",
         "throughline_signals_total{source=\"0\"}",
         "throughline_thread_busy_seconds_total{thread=\"shard-0\"}",
-        "throughline_state_keys{shard=\"0\",tier=\"memory\"}",
         "process_resident_memory_bytes",
     ] {
         assert!(value(positive).is_some_and(|value| value > 0.0), "{positive}: {:?}", value(positive));
     }
+    // What was open is decided by the time of the data, which may have passed.
+    assert!(value("throughline_state_keys{shard=\"0\",tier=\"memory\"}").is_some());
     let open = watched.ask("GET", "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
     assert!(open.head.to_ascii_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"));
     assert!(open.text().ends_with("# EOF\n"));
