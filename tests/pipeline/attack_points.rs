@@ -30,7 +30,7 @@ pub fn was_killed(status: ExitStatus) -> bool {
 }
 
 /// Lets an instance run, writing more and more for it, until it has killed itself.
-fn live_until_killed(app: &App, load: &mut Load, fault: &str) {
+pub fn live_until_killed(app: &App, load: &mut Load, fault: &str) {
     let mut service = start_to_die(app, "one", fault);
     let status = service.feed_until_ended(|| load.trickle());
     assert!(was_killed(status), "{fault}: ended with {status}\n{}", service.log());

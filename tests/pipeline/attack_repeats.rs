@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::attack_points::live_until_killed;
 use crate::harness::Random;
 use crate::oracle::{Left, uninterrupted};
 use crate::oracle_load::{Load, app};
@@ -18,12 +19,17 @@ fn at_least_once_nothing_is_missing_and_what_comes_again_is_the_same() {
     let app = app(kafka(), 4, SETTINGS).properties("fetch.message.max.bytes: 4096");
     let mut load = Load::new(&app, 1);
     // No aborted transactions: read_uncommitted would see them.
-    load.write(15_000);
+    load.write(6_000);
     let mut random = Random(1);
-    for _ in 0..20 {
+    for life in 0..10 {
+        // Each life finds something, however fast the one before was.
+        load.write(1_500);
+        // Once behind the delivery of outputs and in front of their commit, where they must come again;
+        live_until_killed(&app, &mut load, &format!("epoch.before-commit:{}=kill", 1 + life % 3));
+        // and once anywhere.
         let before = app.kafka.end_offsets(&app.output).values().sum::<i64>();
         let mut service = app.start("one", &[]);
-        wait_until("it reports something", Duration::from_secs(60), || {
+        wait_until("it reports something", Duration::from_secs(120), || {
             assert!(service.is_running(), "{}", service.log());
             load.trickle();
             app.kafka.end_offsets(&app.output).values().sum::<i64>() > before
