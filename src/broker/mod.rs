@@ -105,7 +105,8 @@ pub trait Group: Send {
     /// read_uncommitted). Same order as asked. Blocks up to `timeout`.
     fn end_offsets(&mut self, partitions: &[TopicPartition], timeout: Duration) -> Result<Vec<i64>, BrokerError>;
 
-    /// For the committer's thread.
+    /// For the committer's thread. It stands for the membership as it is now: once partitions were lost it commits nothing more, also
+    /// if the same ones come back, since what was read of them before is no longer ours to say.
     fn handle(&self) -> Arc<dyn GroupHandle>;
 
     /// Leaves the group: remaining partitions are revoked first (through the [`GroupEvents`]).

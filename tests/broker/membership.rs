@@ -59,6 +59,32 @@ fn a_restart_with_another_topic_gets_that_too() {
 }
 
 #[test]
+fn after_a_loss_nothing_is_committed_of_what_was_read_before_it() {
+    let (topic, app) = (unique("lost"), unique("app"));
+    kafka().create_topic(&topic, 1, &[]);
+    let mut settings = settings(kafka(), &app, "one");
+    for (name, value) in
+        [("session.timeout.ms", "1500"), ("heartbeat.interval.ms", "300"), ("max.poll.interval.ms", "1500")]
+    {
+        settings.properties.insert(name.into(), value.into());
+    }
+    let member = Member::join(&KafkaBroker::new(settings).expect("settings"), &subscription(&[&topic]));
+    member.wait_held(1);
+    member.handle.commit(&[position(&topic, 0, 7)]).expect("ours");
+    // The group's thread stands still for too long: the partition is lost, and as nobody else is there, it comes back.
+    member.group(|_| std::thread::sleep(Duration::from_secs(4)));
+    wait_until("the partition was lost and came back", SOON, || {
+        let state = member.state.lock().expect("state");
+        state.lost == [at(&topic, 0)] && state.held.len() == 1
+    });
+    let refused = member.handle.commit(&[position(&topic, 0, 3)]).expect_err("of the membership before the loss");
+    assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
+    assert_eq!(member.state.lock().expect("state").held[&at(&topic, 0)].committed, Some(7));
+    member.group(|group| group.handle()).commit(&[position(&topic, 0, 8)]).expect("of the membership now");
+    member.leave();
+}
+
+#[test]
 fn a_second_process_of_the_same_name_pushes_the_first_out() {
     let (topic, app) = (unique("fenced"), unique("app"));
     kafka().create_topic(&topic, 1, &[]);

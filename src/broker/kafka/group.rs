@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -198,7 +199,8 @@ impl Group for KafkaGroup {
     }
 
     fn handle(&self) -> Arc<dyn GroupHandle> {
-        Arc::new(KafkaHandle { consumer: Arc::clone(&self.consumer) })
+        let losses = self.consumer.context().losses.load(Ordering::Acquire);
+        Arc::new(KafkaHandle { consumer: Arc::clone(&self.consumer), losses })
     }
 
     fn leave(&mut self) -> Result<(), BrokerError> {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,18 +15,24 @@ use crate::broker::{BrokerError, ErrorKind, GroupHandle, Position};
 /// A membership, seen from another thread.
 pub(super) struct KafkaHandle {
     pub(super) consumer: Arc<Client>,
+    /// How often partitions had been lost when this was given out.
+    pub(super) losses: u64,
 }
 
 impl KafkaHandle {
     /// The membership as it is now, if all these partitions are still ours in it.
     pub(super) fn metadata(&self, positions: &[Position]) -> Result<ConsumerGroupMetadata, BrokerError> {
+        // Taken before the look: one that is of a later membership is seen to be, and an earlier one the broker refuses.
+        let metadata = self.consumer.group_metadata();
         self.owns(positions)?;
-        self.consumer
-            .group_metadata()
-            .ok_or_else(|| classify::error(ErrorKind::Fatal, "committing offsets", "the membership is gone"))
+        metadata.ok_or_else(|| classify::error(ErrorKind::Fatal, "committing offsets", "the membership is gone"))
     }
 
     fn owns(&self, positions: &[Position]) -> Result<(), BrokerError> {
+        if self.consumer.context().losses.load(Ordering::Acquire) != self.losses {
+            let why = "the partitions were lost meanwhile; what was read of them is no longer ours";
+            return Err(classify::error(ErrorKind::Fenced, "committing offsets", why));
+        }
         let leases = lock(&self.consumer.context().leases);
         match positions.iter().find(|p| !leases.contains_key(&p.partition)) {
             None => Ok(()),

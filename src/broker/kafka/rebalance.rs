@@ -6,6 +6,7 @@
 //! that may already be another member's.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(super) struct GroupContext {
     pub(super) events: Mutex<Option<Box<dyn GroupEvents>>>,
     /// Apart from `events`: the committer looks here while the handler waits for it.
     pub(super) leases: Mutex<BTreeMap<TopicPartition, Arc<Lease>>>,
+    /// How often partitions were lost. Handles given out before the last time are void.
+    pub(super) losses: AtomicU64,
     /// What ended the membership from inside a callback.
     pub(super) failed: Mutex<Option<BrokerError>>,
 }
@@ -79,6 +82,7 @@ impl GroupContext {
             consumer: OnceLock::new(),
             events: Mutex::new(Some(events)),
             leases: Mutex::default(),
+            losses: AtomicU64::new(0),
             failed: Mutex::default(),
         }
     }
@@ -126,6 +130,10 @@ impl GroupContext {
     fn revoke(&self, consumer: &Client, partitions: &TopicPartitionList) -> Result<(), BrokerError> {
         let gone: Vec<TopicPartition> = partitions.elements().iter().map(|p| name(p.topic(), p.partition())).collect();
         let lost = consumer.assignment_lost();
+        if lost {
+            // Before anyone is told, and so before the group can be joined again.
+            self.losses.fetch_add(1, Ordering::Release);
+        }
         if let Some(events) = &mut *lock(&self.events) {
             if lost { events.lost(&gone) } else { events.revoked(&gone) }
         }

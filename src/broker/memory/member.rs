@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,12 +15,13 @@ use crate::broker::{Assigned, BrokerError, ErrorKind, Group, GroupEvents, GroupH
 pub(super) struct MemoryGroupHandle {
     shared: Arc<Shared>,
     pub(super) application_id: String,
-    member: AtomicU64,
+    /// Of one membership: a member that was lost comes back under another number and gives out other handles.
+    member: u64,
 }
 
 impl MemoryGroupHandle {
     pub(super) fn member(&self) -> u64 {
-        self.member.load(Ordering::Acquire)
+        self.member
     }
 }
 
@@ -62,8 +62,8 @@ impl MemoryGroup {
         events: Box<dyn GroupEvents>,
     ) -> Self {
         let application_id = application_id.to_owned();
-        let handle = MemoryGroupHandle { shared: Arc::clone(&shared), application_id, member: AtomicU64::new(0) };
-        let group = MemoryGroup {
+        let handle = MemoryGroupHandle { shared: Arc::clone(&shared), application_id, member: 0 };
+        let mut group = MemoryGroup {
             shared,
             instance: instance.to_owned(),
             patterns,
@@ -78,14 +78,15 @@ impl MemoryGroup {
     }
 
     /// Becomes a member under a new number.
-    fn enter(&self) {
+    fn enter(&mut self) {
         let mut coordinator = self.shared.lock();
         let id = coordinator.next_id();
         let counts = self.shared.partition_counts();
         let group = coordinator.groups.entry(self.handle.application_id.clone()).or_default();
         group.join(id, &self.instance, self.patterns.clone());
         group.rebalance(&counts);
-        self.handle.member.store(id, Ordering::Release);
+        let (shared, application_id) = (Arc::clone(&self.shared), self.handle.application_id.clone());
+        self.handle = Arc::new(MemoryGroupHandle { shared, application_id, member: id });
         self.shared.changed.notify_all();
     }
 

@@ -66,6 +66,7 @@ fn a_member_whose_session_timed_out_has_lost_everything_and_comes_back() {
     poll(&mut *first);
     let (mut second, second_log) = join(&broker.client(APP, "b"), &["t"]);
     first_log.happened();
+    let before = first.handle();
     broker.expire_member(APP, "a");
     poll(&mut *second);
     assert_eq!(second_log.happened(), ["+t/0"]);
@@ -78,6 +79,10 @@ fn a_member_whose_session_timed_out_has_lost_everything_and_comes_back() {
     second.leave().expect("leave");
     poll(&mut *first);
     assert_eq!(first_log.happened(), ["+t/0"]);
+    // What was read before the loss is no longer its to commit, though the partition is.
+    let refused = before.commit(&[position("t", 0, 1)]).expect_err("of the membership before");
+    assert_eq!(refused.kind, ErrorKind::Fenced);
+    first.handle().commit(&[position("t", 0, 2)]).expect("of the membership now");
 }
 
 #[test]
