@@ -96,14 +96,18 @@ impl Reassembly {
             so_far.extend_from_slice(value.unwrap_or_default());
             return;
         }
-        let name = (partition, key.to_vec());
-        self.missing.remove(&name);
+        if !self.missing.is_empty() {
+            self.missing.remove(&(partition, key.to_vec()));
+        }
         match value {
             None => out.delete(partition, key),
-            Some(head) if head.first() == Some(&CHUNKED) => match whole(head, self.open.remove(&name)) {
-                Ok(value) => out.put(partition, key, &value),
-                Err(damage) => drop(self.missing.insert(name, damage)),
-            },
+            Some(head) if head.first() == Some(&CHUNKED) => {
+                let name = (partition, key.to_vec());
+                match whole(head, self.open.remove(&name)) {
+                    Ok(value) => out.put(partition, key, &value),
+                    Err(damage) => drop(self.missing.insert(name, damage)),
+                }
+            }
             Some(value) => out.put(partition, key, value),
         }
     }

@@ -15,11 +15,11 @@ use crate::broker::{Broker, BrokerError, ErrorKind, Flow, TopicPartition};
 use crate::event::{Changes, Clock};
 use crate::fault::{self, Bug};
 use crate::store::codec::Damaged;
-use crate::store::{Applied, Batch, Store, StoreError};
+use crate::store::{Applied, Batch, Bulk, Store, StoreError};
 use crate::telemetry::metrics::RestoreMetrics;
 
-/// Bytes of changes that are written to the store at once while it is brought level.
-const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of changes that the store takes in at once while it is brought level.
+const LOAD_BYTES: usize = 32 << 20;
 
 /// How long the broker may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
@@ -208,6 +208,8 @@ impl StateHome {
 /// Changelog records on their way into the store.
 struct Applying<'a> {
     home: &'a StateHome,
+    /// For more than one load.
+    bulk: Option<Box<dyn Bulk + 'a>>,
     clock: &'a dyn Clock,
     metrics: &'a RestoreMetrics,
     reassembly: Reassembly,
@@ -232,6 +234,7 @@ impl<'a> Applying<'a> {
         let now = clock.instant();
         Applying {
             home,
+            bulk: None,
             clock,
             metrics,
             reassembly: Reassembly::default(),
@@ -254,8 +257,8 @@ impl<'a> Applying<'a> {
         self.passed.entry(partition).or_insert((offset, offset)).1 = offset;
         self.records += 1;
         self.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
-        if self.changes.bytes() >= BATCH_BYTES {
-            self.flush()?;
+        if self.changes.bytes() >= LOAD_BYTES {
+            self.load()?;
             let now = self.clock.instant();
             if now - self.said >= SAY_EVERY {
                 self.said = now;
@@ -271,24 +274,35 @@ impl<'a> Applying<'a> {
         self.passed.values().map(|(first, last)| last - first).sum()
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
+    /// Counts what was read; gives the positions to which it brings the store.
+    fn reached(&mut self) -> Vec<(u16, Applied)> {
         self.metrics.remaining.set((self.total - self.gone_through()).max(0));
         self.metrics.records.add(self.records - self.counted.0);
         self.metrics.bytes.add(self.bytes - self.counted.1);
         self.counted = (self.records, self.bytes);
         let written_ms = self.clock.wall().as_millis();
-        let applied =
-            self.reached.iter().map(|(partition, position)| (*partition, Applied { position: *position, written_ms }));
-        self.home.store.write(&Batch { changes: vec![&self.changes], applied: applied.collect() })?;
-        self.changes.clear();
-        Ok(())
+        let applied = |(partition, position): (&u16, &i64)| (*partition, Applied { position: *position, written_ms });
+        self.reached.iter().map(applied).collect()
+    }
+
+    fn load(&mut self) -> Result<(), StoreError> {
+        let applied = self.reached();
+        let bulk = match &mut self.bulk {
+            Some(bulk) => bulk,
+            none => none.insert(self.home.store.bulk()?),
+        };
+        bulk.take(&mut self.changes, applied)
     }
 
     fn finish(mut self, caught_up: &mut CaughtUp) -> Result<(), StoreError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        self.flush()?;
+        if let Some(mut bulk) = self.bulk.take() {
+            bulk.finish()?;
+        }
+        let applied = self.reached();
+        self.home.store.write(&Batch { changes: vec![&self.changes], applied })?;
         let home = self.home;
         self.reassembly.finish().map_err(|damage| {
             let message = format!("changelog {} cannot be read: {damage}", home.changelog);

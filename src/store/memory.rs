@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Applied, Batch, Store, StoreError, StoreErrorKind, Visit};
+use super::{Applied, Batch, Bulk, Store, StoreError, StoreErrorKind, Visit};
+use crate::event::Changes;
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -72,6 +73,21 @@ impl MemoryStore {
     }
 }
 
+/// Loads as batches.
+struct Batches<'a>(&'a MemoryStore);
+
+impl Bulk for Batches<'_> {
+    fn take(&mut self, changes: &mut Changes, applied: Vec<(u16, Applied)>) -> Result<(), StoreError> {
+        self.0.write(&Batch { changes: vec![changes], applied })?;
+        changes.clear();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 impl Store for MemoryStore {
     fn applied(&self, partition: u16) -> Result<Option<Applied>, StoreError> {
         Ok(self.lock().image.applied.get(&partition).copied())
@@ -88,6 +104,10 @@ impl Store for MemoryStore {
         }
         inner.image.applied.extend(batch.applied.iter().copied());
         Ok(())
+    }
+
+    fn bulk(&self) -> Result<Box<dyn Bulk + '_>, StoreError> {
+        Ok(Box::new(Batches(self)))
     }
 
     fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -149,7 +169,6 @@ fn give(found: &[(Vec<u8>, Vec<u8>)], visit: &mut Visit<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Changes;
 
     fn one(key: &[u8], value: &[u8]) -> Changes {
         let mut changes = Changes::default();

@@ -50,6 +50,15 @@ pub type KeyRange = (u16, Vec<u8>, Vec<u8>);
 /// Takes what is found of many keys: the range's index, key and value.
 pub type KeyVisit<'a> = dyn FnMut(usize, &[u8], &[u8]) + 'a;
 
+/// Loads on their way into a store. What was not finished may be there in part, from the first on, each with its positions.
+pub trait Bulk {
+    /// Takes the next load; `changes` comes back empty. Nothing of it is sure to be there before [`Bulk::finish`].
+    fn take(&mut self, changes: &mut Changes, applied: Vec<(u16, Applied)>) -> Result<(), StoreError>;
+
+    /// Waits until all of it is there.
+    fn finish(&mut self) -> Result<(), StoreError>;
+}
+
 /// State on disk (or, for simulations, in memory). Shared by the committer, which writes, and shards, which read.
 ///
 /// An error of kind [`StoreErrorKind::Corrupt`] means that nothing more is to be believed: the store is dropped and opened
@@ -62,6 +71,9 @@ pub trait Store: Send + Sync {
     /// together with their positions, never a part of one. A batch that failed must be in before any later one, by another
     /// try or out of the changelog: positions say that all before them is here.
     fn write(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Begins to take in much at once, as a rebuild does: quicker than batches, and each load is written on its own.
+    fn bulk(&self) -> Result<Box<dyn Bulk + '_>, StoreError>;
 
     /// Gives the parts of `partition` with `from <= key < to`, in key order, to `visit`. All of them are of one moment: a
     /// batch that is written meanwhile is not seen. Within one key (nine equal bytes) it costs one seek, and usually

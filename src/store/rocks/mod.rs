@@ -6,6 +6,7 @@
 //! Damage that is met while running is noted in the directory, so that the next open sets the contents aside instead of
 //! meeting it again. Wrong data is never given out: every block has a checksum, and what fails it is an error.
 
+mod bulk;
 mod failure;
 mod home;
 mod layout;
@@ -20,15 +21,14 @@ use std::thread;
 use std::time::Duration;
 use std::{fmt, io};
 
-use rocksdb::{
-    Cache, ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
-};
+use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions, properties};
 
-use super::{Applied, Batch, ControlFlow, KeyRange, KeyVisit, Store, StoreError, StoreErrorKind, Visit};
+use super::{Applied, Batch, Bulk, ControlFlow, KeyRange, KeyVisit, Store, StoreError, StoreErrorKind, Visit};
 use crate::fault;
 use failure::Failure;
 use home::Home;
 use layout::Family;
+use tuning::Tuning;
 
 pub use layout::COLD_KINDS;
 pub use open::{Opened, Options};
@@ -43,8 +43,7 @@ const STALL_LOOKS_MAX: u32 = 500;
 pub struct RocksStore {
     // Fields are dropped in this order: the database is closed before the lock is given up.
     db: DB,
-    cache: Cache,
-    buffers: WriteBufferManager,
+    tuning: Tuning,
     home: Home,
     partitions: u16,
     /// Number of the last batch, see `layout`.
@@ -67,8 +66,7 @@ impl RocksStore {
         let open::Open { db, home, tuning, opened, batches } =
             open::open(options).map_err(|failure| failure.told("open the store", &path))?;
         let partitions = options.partitions;
-        let (cache, buffers) = (tuning.cache, tuning.buffers);
-        let store = RocksStore { db, cache, buffers, home, partitions, batches: AtomicU64::new(batches) };
+        let store = RocksStore { db, tuning, home, partitions, batches: AtomicU64::new(batches) };
         if let Opened::Level { stale } = &opened {
             stale.iter().try_for_each(|partition| store.clear(*partition))?;
         }
@@ -101,7 +99,7 @@ impl RocksStore {
 
     /// Bytes of memory that blocks and memtables take now.
     pub fn memory_bytes(&self) -> usize {
-        self.cache.get_usage().saturating_add(self.buffers.get_usage())
+        self.tuning.memory_bytes()
     }
 
     /// Does something, and says what and where if it fails.
@@ -148,21 +146,28 @@ impl RocksStore {
         options.set_no_slowdown(true);
         options.disable_wal(!log);
         let bytes = batch.data().to_vec();
-        let mut next = batch;
-        let mut idle = 0;
-        loop {
-            match self.db.write_opt(next, &options) {
-                Err(error) if error.kind() == ErrorKind::Incomplete => {}
-                done => return Ok(done?),
+        let mut next = Some(batch);
+        self.wait_while("what was written cannot leave memory", || {
+            let batch = next.take().unwrap_or_else(|| WriteBatch::from_data(&bytes));
+            match self.db.write_opt(batch, &options) {
+                Err(error) if error.kind() == ErrorKind::Incomplete => Ok(true),
+                done => Ok(done.map(|()| false)?),
             }
+        })
+    }
+
+    /// Waits while RocksDB is busy, and fails once it is not: then a lack of space keeps it.
+    fn wait_while(&self, why: &str, mut busy: impl FnMut() -> Result<bool, Failure>) -> Result<(), Failure> {
+        let mut idle = 0;
+        while busy()? {
             idle = if self.failed_and_idle()? { idle + 1 } else { 0 };
             if idle == STALL_LOOKS_MAX {
-                let detail = "No space left on device, or too little: what was written cannot leave memory";
+                let detail = format!("No space left on device, or too little: {why}");
                 return Err(Failure::new(StoreErrorKind::Full, detail));
             }
             thread::sleep(STALL_LOOK);
-            next = WriteBatch::from_data(&bytes);
         }
+        Ok(())
     }
 
     /// Whether a flush or compaction has failed and none is running. RocksDB tries again by itself only after a lack of
@@ -227,6 +232,10 @@ impl Store for RocksStore {
             }
             self.commit(writes)
         })
+    }
+
+    fn bulk(&self) -> Result<Box<dyn Bulk + '_>, StoreError> {
+        self.told("write files", || Ok(Box::new(bulk::RocksBulk::new(self)?) as Box<dyn Bulk>))
     }
 
     fn scan(&self, partition: u16, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {

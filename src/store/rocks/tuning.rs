@@ -29,7 +29,7 @@ const FILE_BYTES: u64 = 32 << 20;
 const LEVEL0_COMPACT: i32 = 4;
 
 /// Level-0 files at which writers wait: far behind the start of compaction, so that a burst passes.
-const LEVEL0_STOP: i32 = 36;
+pub(super) const LEVEL0_STOP: i32 = 36;
 
 /// Log bytes that a start reads again at most; then the memtables that need the oldest log are flushed.
 const LOG_BYTES_MAX: u64 = 128 << 20;
@@ -61,8 +61,8 @@ const MEMTABLE_BYTES_MIN: usize = 64 << 10;
 
 /// What all families share.
 pub(super) struct Tuning {
-    pub cache: Cache,
-    pub buffers: WriteBufferManager,
+    cache: Cache,
+    buffers: WriteBufferManager,
     env: Env,
     write_buffer_bytes: usize,
 }
@@ -82,6 +82,11 @@ impl Tuning {
             env,
             write_buffer_bytes,
         })
+    }
+
+    /// Bytes of memory that blocks and memtables take now.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.cache.get_usage().saturating_add(self.buffers.get_usage())
     }
 
     /// Options of the database as a whole.

@@ -1,6 +1,8 @@
 //! RocksDB's store against the one in memory: whatever is done to both, they answer alike, also after a restart.
 
-use proptest::collection::vec;
+use std::collections::BTreeMap;
+
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -9,9 +11,13 @@ use crate::store::memory::MemoryStore;
 
 type Key = Vec<u8>;
 
+/// Changes, and positions by partition.
+type Load = (Vec<(u16, Key, Option<Vec<u8>>)>, BTreeMap<u16, i64>);
+
 #[derive(Debug, Clone)]
 enum Step {
-    Write(Vec<(u16, Key, Option<Vec<u8>>)>, Vec<(u16, i64)>),
+    Write(Load),
+    Loads(Vec<Load>),
     Clear(u16),
     ScratchPut(Vec<(Key, Vec<u8>)>),
     ScratchDelete(Key, Key),
@@ -58,9 +64,11 @@ fn range() -> impl Strategy<Value = (Key, Key)> {
 fn step() -> impl Strategy<Value = Step> {
     let partition = 0..PARTITIONS;
     let value = || vec(any::<u8>(), 0..20);
-    let change = (partition.clone(), key(), proptest::option::weighted(0.7, value()));
+    let change = || (0..PARTITIONS, key(), proptest::option::weighted(0.7, value()));
+    let load = || (vec(change(), 0..12), btree_map(0..PARTITIONS, any::<i64>(), 0..3));
     prop_oneof![
-        6 => (vec(change, 0..12), vec((partition.clone(), any::<i64>()), 0..3)).prop_map(|(c, a)| Step::Write(c, a)),
+        6 => load().prop_map(Step::Write),
+        2 => vec(load(), 0..4).prop_map(Step::Loads),
         1 => partition.clone().prop_map(Step::Clear),
         2 => vec((key(), value()), 0..6).prop_map(Step::ScratchPut),
         1 => range().prop_map(|(from, to)| Step::ScratchDelete(from, to)),
@@ -70,20 +78,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn made((entries, applied): &Load) -> (Changes, Vec<(u16, Applied)>) {
+    let mut changes = Changes::default();
+    for (partition, key, value) in entries {
+        match value {
+            Some(value) => changes.put(*partition, key, value),
+            None => changes.delete(*partition, key),
+        }
+    }
+    let applied = applied.iter().map(|(p, at)| (*p, Applied { position: *at, written_ms: -*at / 2 }));
+    (changes, applied.collect())
+}
+
 fn apply(step: &Step, rocks: RocksStore, memory: &mut MemoryStore, directory: &Path) -> RocksStore {
     for store in [&rocks as &dyn Store, &*memory] {
         match step {
-            Step::Write(entries, applied) => {
-                let mut changes = Changes::default();
-                for (partition, key, value) in entries {
-                    match value {
-                        Some(value) => changes.put(*partition, key, value),
-                        None => changes.delete(*partition, key),
-                    }
-                }
-                let applied =
-                    applied.iter().map(|(p, at)| (*p, Applied { position: *at, written_ms: -*at / 2 })).collect();
+            Step::Write(load) => {
+                let (changes, applied) = made(load);
                 store.write(&Batch { changes: vec![&changes], applied }).expect("written");
+            }
+            Step::Loads(loads) => {
+                let mut bulk = store.bulk().expect("begun");
+                for load in loads {
+                    let (mut changes, applied) = made(load);
+                    bulk.take(&mut changes, applied).expect("taken");
+                    assert!(changes.is_empty());
+                }
+                bulk.finish().expect("finished");
             }
             Step::Clear(partition) => store.clear(*partition).expect("cleared"),
             Step::ScratchPut(entries) => {

@@ -1,0 +1,229 @@
+//! Much at once: changes as sorted files that RocksDB takes in whole, past its log and memtables.
+//!
+//! A thread sorts and writes the files while the caller reads on. They are taken in one after the other, the positions last:
+//! each step is in the manifest before the next, so that a position is never there without what lies before it.
+//! Files that are not taken in lie beside the database, and are removed. Compaction waits until all is loaded or level 0 is
+//! full: it would read and write again what the next file replaces.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rocksdb::{IngestExternalFileOptions, Options, SstFileWriter, properties};
+
+use super::RocksStore;
+use super::failure::Failure;
+use super::layout::{self, Family};
+use super::tuning::LEVEL0_STOP;
+use crate::event::{Changed, Changes};
+use crate::store::{Applied, Bulk, StoreError, StoreErrorKind};
+
+/// Files of a load at most: one a family that it concerns.
+type Files = Vec<(Family, PathBuf)>;
+
+struct Load {
+    number: u64,
+    changes: Changes,
+    applied: Vec<(u16, Applied)>,
+}
+
+struct Built {
+    /// To be filled again.
+    changes: Changes,
+    files: Result<Files, Failure>,
+}
+
+/// See [`Bulk`].
+pub(super) struct RocksBulk<'a> {
+    store: &'a RocksStore,
+    directory: PathBuf,
+    loads: Option<Sender<Load>>,
+    built: Receiver<Built>,
+    writer: Option<JoinHandle<()>>,
+    spare: Changes,
+    begun: u64,
+    /// A load is being written, while the next is gathered.
+    under_way: bool,
+}
+
+impl<'a> RocksBulk<'a> {
+    pub(super) fn new(store: &'a RocksStore) -> Result<RocksBulk<'a>, Failure> {
+        let directory = store.home.path().join("loading");
+        remove(&directory)?;
+        store.compact_by_itself(false)?;
+        let writer = Writer {
+            directory: directory.clone(),
+            options: [Family::Warm, Family::Cold, Family::Meta].map(|family| (family, store.tuning.family(family))),
+        };
+        let (loads, to_do) = bounded::<Load>(1);
+        let (done, built) = bounded(1);
+        let write = move || {
+            for Load { number, mut changes, applied } in to_do {
+                let files = writer.write(number, &changes, &applied);
+                changes.clear();
+                if done.send(Built { changes, files }).is_err() {
+                    break;
+                }
+            }
+        };
+        let writer = thread::Builder::new().name("restore".to_owned()).spawn(write)?;
+        let (loads, writer) = (Some(loads), Some(writer));
+        Ok(RocksBulk { store, directory, loads, built, writer, spare: Changes::default(), begun: 0, under_way: false })
+    }
+
+    fn begin(&mut self, changes: &mut Changes, applied: Vec<(u16, Applied)>) -> Result<(), Failure> {
+        self.settle()?;
+        fs::create_dir_all(&self.directory)?;
+        let changes = std::mem::replace(changes, std::mem::take(&mut self.spare));
+        let load = Load { number: self.begun, changes, applied };
+        (self.begun, self.under_way) = (self.begun + 1, true);
+        self.loads.as_ref().and_then(|loads| loads.send(load).ok()).ok_or_else(gone)
+    }
+
+    /// Waits for what is being written, and takes it in.
+    fn settle(&mut self) -> Result<(), Failure> {
+        if !std::mem::take(&mut self.under_way) {
+            return Ok(());
+        }
+        let Built { changes, files } = self.built.recv().map_err(|_| gone())?;
+        self.spare = changes;
+        self.store.attempt("store.write")?;
+        files?.iter().try_for_each(|(family, path)| self.store.take_in(*family, path))
+    }
+}
+
+fn gone() -> Failure {
+    Failure::new(StoreErrorKind::Io, "the thread that writes files has ended")
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Bulk for RocksBulk<'_> {
+    fn take(&mut self, changes: &mut Changes, applied: Vec<(u16, Applied)>) -> Result<(), StoreError> {
+        let store = self.store;
+        store.told("write files", || {
+            applied.iter().try_for_each(|(partition, _)| store.known(*partition))?;
+            changes.iter().try_for_each(|(partition, ..)| store.known(partition))?;
+            self.begin(changes, applied)
+        })
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let store = self.store;
+        store.told("write files", || {
+            self.settle()?;
+            store.compact_by_itself(true)
+        })
+    }
+}
+
+impl Drop for RocksBulk<'_> {
+    fn drop(&mut self) {
+        self.loads = None;
+        if let Some(writer) = self.writer.take() {
+            // It holds nothing that anybody waits for.
+            drop(writer.join());
+        }
+        drop(remove(&self.directory));
+        // Without it a store fills up level 0 and says so; the next open has it again.
+        drop(self.store.compact_by_itself(true));
+    }
+}
+
+impl RocksStore {
+    /// Whether RocksDB compacts as it sees fit.
+    fn compact_by_itself(&self, it_does: bool) -> Result<(), Failure> {
+        let value = if it_does { "false" } else { "true" };
+        [Family::Warm, Family::Cold].into_iter().try_for_each(|family| {
+            Ok(self.db.set_options_cf(self.family(family)?, &[("disable_auto_compactions", value)])?)
+        })
+    }
+
+    /// Makes a file part of the database, as its newest.
+    fn take_in(&self, family: Family, path: &Path) -> Result<(), Failure> {
+        let family = self.family(family)?;
+        let full = || {
+            let files = self.db.property_int_value_cf(family, &properties::num_files_at_level(0))?;
+            Ok(files.unwrap_or_default() >= u64::from(LEVEL0_STOP.unsigned_abs()))
+        };
+        if full()? {
+            self.compact_by_itself(true)?;
+            self.wait_while("files wait for compaction", full)?;
+        }
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        Ok(self.db.ingest_external_file_cf_opts(family, &options, vec![path])?)
+    }
+}
+
+/// Makes files of changes.
+struct Writer {
+    directory: PathBuf,
+    options: [(Family, Options); 3],
+}
+
+impl Writer {
+    /// Writes a load; gives the files in the order in which they are to be taken in.
+    fn write(&self, number: u64, changes: &Changes, applied: &[(u16, Applied)]) -> Result<Files, Failure> {
+        let mut files = Files::new();
+        for (family, options) in &self.options {
+            let path = self.directory.join(format!("{number}-{}.sst", family.name()));
+            let mut file = SstFileWriter::create(options);
+            file.open(&path)?;
+            let written = match family {
+                Family::Meta => positions(&mut file, applied)?,
+                _ => parts(&mut file, changes, *family)?,
+            };
+            if written > 0 {
+                file.finish()?;
+                files.push((*family, path));
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn positions(file: &mut SstFileWriter<'_>, applied: &[(u16, Applied)]) -> Result<usize, Failure> {
+    let entry =
+        |(partition, applied): &(u16, Applied)| (layout::applied_key(*partition), layout::encode_applied(*applied));
+    let mut entries: Vec<_> = applied.iter().map(entry).collect();
+    entries.sort_unstable();
+    entries.iter().try_for_each(|(key, value)| file.put(key, value))?;
+    Ok(entries.len())
+}
+
+/// Writes the parts of one family in key order, of each the newest value.
+fn parts(file: &mut SstFileWriter<'_>, changes: &Changes, family: Family) -> Result<usize, Failure> {
+    let of_family = changes.iter().filter(|(_, key, _)| Family::of_part(key) == family);
+    // The beginning of a key decides nearly always, and is at hand.
+    let mut sorted: Vec<(u128, Changed<'_>)> = of_family.map(|changed| (beginning(&changed), changed)).collect();
+    // Stable: the newest of a key stays the last.
+    sorted.sort_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a.cmp(b).then_with(|| a_key.cmp(b_key)));
+    let (mut stored, mut written) = (Vec::new(), 0);
+    for same in sorted.chunk_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a == b && a_key == b_key) {
+        let Some((_, (partition, key, value))) = same.last() else { continue };
+        layout::part_key(&mut stored, *partition, key);
+        match value {
+            Some(value) => file.put(&stored, value)?,
+            None => file.delete(&stored)?,
+        }
+        written += 1;
+    }
+    Ok(written)
+}
+
+/// The partition and the first 14 bytes of the key, shorter ones before longer ones that go on with zeros.
+fn beginning((partition, key, _): &Changed<'_>) -> u128 {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&partition.to_be_bytes());
+    let most = key.len().min(14);
+    bytes[2..2 + most].copy_from_slice(&key[..most]);
+    u128::from_be_bytes(bytes)
+}
