@@ -150,7 +150,7 @@ impl RocksStore {
     fn take_in(&self, family: Family, path: &Path) -> Result<(), Failure> {
         let family = self.family(family)?;
         let full = || {
-            let files = self.db.property_int_value_cf(family, &properties::num_files_at_level(0))?;
+            let files = self.db.property_int_value_cf(family, properties::num_files_at_level(0))?;
             Ok(files.unwrap_or_default() >= u64::from(LEVEL0_STOP.unsigned_abs()))
         };
         if full()? {
