@@ -1,4 +1,4 @@
-//! Where the process spends its time, in the format of pprof.
+//! Where the process spends its time and what holds its memory, in the format of pprof.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -95,13 +95,7 @@ pub(super) async fn cpu(State(app): State<Shared>, asked: Result<Query<Asked>, Q
         made
     });
     match made.await {
-        Ok(Ok(profile)) => {
-            let headers = [
-                (CONTENT_TYPE, "application/octet-stream"),
-                (CONTENT_DISPOSITION, "attachment; filename=\"profile.pb.gz\""),
-            ];
-            (headers, profile).into_response()
-        }
+        Ok(Ok(profile)) => answer("profile.pb.gz", profile),
         Ok(Err(error)) => problem(StatusCode::NOT_IMPLEMENTED, format!("the profile could not be made: {error}")),
         Err(error) => problem(StatusCode::NOT_IMPLEMENTED, format!("the profile could not be made: {error}")),
     }
@@ -114,19 +108,41 @@ fn make(guard: &pprof::ProfilerGuard<'_>) -> Result<Vec<u8>, String> {
     packed.write_all(&profile).and_then(|()| packed.finish()).map_err(|error| error.to_string())
 }
 
-/// Heap profiles need an allocator that is built for them, and this one is not.
+/// What the process holds in memory, by the stacks that allocated it, of a sample of one allocation in each megabyte: gzipped
+/// pprof, for `go tool pprof` and others. RocksDB's and librdkafka's memory is in it too.
 #[utoipa::path(
     get,
     path = "/debug/pprof/heap",
     tag = "debug",
     responses(
+        (status = 200, description = "profile.proto, gzipped", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 401, body = Problem),
         (status = 403, body = Problem),
-        (status = 501, description = "Always", body = Problem),
+        (status = 501, description = "No sample is taken, or it cannot be written", body = Problem),
     )
 )]
 pub(super) async fn heap() -> Response {
-    let error = "the allocator is built without heap profiling, which would slow every allocation; the series \
-                 throughline_state_bytes and throughline_state_entries at /metrics say what the state takes";
-    problem(StatusCode::NOT_IMPLEMENTED, error)
+    let Some(control) = &*jemalloc_pprof::PROF_CTL else {
+        let error = "no sample of allocations is taken: the process was started with `prof:false` in MALLOC_CONF";
+        return problem(StatusCode::NOT_IMPLEMENTED, error);
+    };
+    let mut control = std::sync::Arc::clone(control).lock_owned().await;
+    // The allocator writes a file, and finding the names takes long: other requests must not wait for it.
+    match tokio::task::spawn_blocking(move || control.dump_pprof()).await {
+        Ok(Ok(profile)) => answer("heap.pb.gz", profile),
+        Ok(Err(error)) => {
+            let error = format!(
+                "the profile could not be made: {error}. The allocator writes it to a file first: TMPDIR must name a \
+                 directory that can be written to"
+            );
+            problem(StatusCode::NOT_IMPLEMENTED, error)
+        }
+        Err(error) => problem(StatusCode::NOT_IMPLEMENTED, format!("the profile could not be made: {error}")),
+    }
+}
+
+fn answer(file: &str, profile: Vec<u8>) -> Response {
+    let disposition = format!("attachment; filename=\"{file}\"");
+    ([(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, disposition)], profile)
+        .into_response()
 }

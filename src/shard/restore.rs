@@ -11,6 +11,18 @@ use crate::store::{Store, StoreError};
 /// Keys that are taken up before those that do not fit are let go: bounds memory while restoring.
 const KEYS_AT_ONCE: usize = 4096;
 
+/// The same of segments of dedup ids, of a thousand ids at most.
+const SEGMENTS_AT_ONCE: usize = 256;
+
+/// How much is scanned at once.
+#[derive(Debug, Clone, Copy)]
+enum Most {
+    All,
+    Parts(usize),
+    /// With all their parts.
+    Keys(usize),
+}
+
 /// What was taken up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Restored {
@@ -34,19 +46,24 @@ pub fn restore(
     let mut restoring = Restoring { core, store, task, out, restored: Restored::default() };
     for partition in partitions {
         restoring.look_for_unknown(partition)?;
-        for kind in [kind::DEDUP, kind::SUPPRESSION, kind::ORDER] {
-            restoring.scan(partition, &[kind], &[kind + 1], usize::MAX)?;
+        let mut next = Some(vec![kind::DEDUP]);
+        while let Some(from) = next {
+            next = restoring.scan(partition, &from, &[kind::DEDUP + 1], Most::Parts(SEGMENTS_AT_ONCE))?;
             restoring.settle()?;
+        }
+        for kind in [kind::SUPPRESSION, kind::ORDER] {
+            restoring.scan(partition, &[kind], &[kind + 1], Most::All)?;
         }
         let mut from = range.first.to_be_bytes().to_vec();
         let to = range.last.checked_add(1).map(|behind| behind.to_be_bytes().to_vec());
         loop {
-            let last =
-                restoring.scan(partition, &name(kind::KEY, &from), &end(kind::KEY, to.as_deref()), KEYS_AT_ONCE)?;
+            let (first, behind) = (name(kind::KEY, &from), end(kind::KEY, to.as_deref()));
+            let next = restoring.scan(partition, &first, &behind, Most::Keys(KEYS_AT_ONCE))?;
+            let last = next.map(|next| stem_of(&next).unwrap_or(&next)[1..].to_vec());
             // Up to and with the last key, or all that is left; also segments of keys that have no rule's state any more.
             let until =
                 last.as_ref().map_or_else(|| end(kind::TIMELINE, to.as_deref()), |last| name(kind::TIMELINE, last));
-            restoring.scan(partition, &name(kind::TIMELINE, &from), &until, usize::MAX)?;
+            restoring.scan(partition, &name(kind::TIMELINE, &from), &until, Most::All)?;
             restoring.settle()?;
             match last {
                 Some(last) => from = last,
@@ -81,24 +98,29 @@ impl Restoring<'_> {
         let mut from = kind::RANGE.start;
         for known in kind::ALL.into_iter().chain([kind::RANGE.end]) {
             if from < known {
-                self.scan(partition, &[from], &[known], usize::MAX)?;
+                self.scan(partition, &[from], &[known], Most::All)?;
             }
             from = known + 1;
         }
         Ok(())
     }
 
-    /// Takes up a range of parts, `most` keys of it: then gives what lies behind the last one, without the kind.
-    fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Takes up a range of parts; gives the first that is left, if there is one.
+    fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: Most) -> Result<Option<Vec<u8>>, StoreError> {
         let mut failed = None;
-        let (mut stem, mut keys, mut behind) = (Vec::new(), 0, None);
+        let (mut stem, mut taken, mut behind) = (Vec::new(), 0, None);
         self.store.scan(partition, from, to, &mut |key, value| {
-            if most < usize::MAX && (stem.is_empty() || !key.starts_with(&stem)) {
-                if keys == most {
-                    behind = Some(key.get(1..).unwrap_or_default().to_vec());
+            let (begins, most) = match most {
+                Most::All => (false, usize::MAX),
+                Most::Parts(most) => (true, most),
+                Most::Keys(most) => (stem.is_empty() || !key.starts_with(&stem), most),
+            };
+            if begins {
+                if taken == most {
+                    behind = Some(key.to_vec());
                     return ControlFlow::Break(());
                 }
-                keys += 1;
+                taken += 1;
                 stem = stem_of(key).unwrap_or(key).to_vec();
             }
             self.restored.parts += 1;
@@ -112,12 +134,7 @@ impl Restoring<'_> {
                 }
             }
         })?;
-        match failed {
-            Some(error) => Err(error),
-            None => {
-                Ok(behind.map(|key| stem_of(&name(kind::KEY, &key)).map_or(key.clone(), |stem| stem[1..].to_vec())))
-            }
-        }
+        failed.map_or(Ok(behind), Err)
     }
 
     /// Lets go what does not fit.

@@ -6,6 +6,7 @@
 //! what the generator planted; a run with wrong outputs fails the command, however fast it was.
 
 mod load;
+mod place;
 mod process;
 mod report;
 mod watch;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use self::load::{Sent, TIMEOUT};
+use self::place::{Account, Place};
 use self::process::Meter;
 use self::report::{Load, Outcome, Quantiles, Report, Run};
 use self::watch::End;
@@ -34,6 +36,9 @@ use crate::event::{Outcome as RecordOutcome, OutcomeCounts, Span, Timestamp};
 use crate::pipeline::{Control, PipelineError};
 use crate::rules::plan::Plan;
 use crate::rules::{RuleFile, compile};
+
+/// How long a broker may take to answer at all.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// What to compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -143,6 +148,7 @@ struct Bench<'a> {
     plan: Plan,
     /// Names topics and groups of this process.
     name: String,
+    account: Account,
 }
 
 impl<'a> Bench<'a> {
@@ -154,8 +160,12 @@ impl<'a> Bench<'a> {
             .collect();
         let plan = compile(&files).map_err(|errors| refuse(&errors))?.plan;
         let broker = service::kafka(&settings)?;
+        // Whether there is a broker at all shows at once, not when a topic is long in coming.
+        broker.topics(&[], ANSWER_WAIT).map_err(failed)?;
+        let account = Account::default();
+        account.watch_signals(&settings)?;
         let name = format!("throughline-bench-{}-{}", std::process::id(), Timestamp::now().as_millis());
-        Ok(Bench { args, settings, broker, plan, name })
+        Ok(Bench { args, settings, broker, plan, name, account })
     }
 
     fn run(&self) -> Result<Report, Failure> {
@@ -168,6 +178,9 @@ impl<'a> Bench<'a> {
             None => {
                 let topic = load::topic_of(args);
                 note(format_args!("filling topic {topic} with {} events", args.events));
+                if !args.keep {
+                    self.account.topic(&topic);
+                }
                 load::fill(&self.broker, &topic, args).map_err(failed)?;
                 (topic, Some(load::expected_of(load::stream(args))))
             }
@@ -189,7 +202,7 @@ impl<'a> Bench<'a> {
             }
         }
         if !args.keep && !topic.is_empty() {
-            self.broker.delete_topics(&[&topic], TIMEOUT).map_err(failed)?;
+            self.account.remove_topics(&self.broker, &[&topic])?;
         }
         let mut report = Report {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -285,7 +298,7 @@ impl<'a> Bench<'a> {
         let begun = Instant::now();
         let control = Control::default();
         let running = place.start(&self.plan, true, &control)?;
-        let rate = Rate::watch(&control, sent.records, || running.is_finished());
+        let rate = watch::rate(&control, sent.records, || running.is_finished());
         let usage = meter.finish();
         let progress = join(running)??;
         let seconds = begun.elapsed().as_secs_f64();
@@ -299,6 +312,7 @@ impl<'a> Bench<'a> {
     /// The pipeline runs while events are sent at a steady rate.
     fn open_loop(&self, way: &str, number: usize) -> Result<(Run, Sent), Failure> {
         let topic = format!("{}-{number}-in", self.name);
+        self.account.topic(&topic);
         self.broker.create_topic(&topic, self.args.partitions, TIMEOUT).map_err(failed)?;
         let place = self.place(&topic, way, number)?;
         let stop = End::default();
@@ -370,66 +384,7 @@ impl<'a> Bench<'a> {
         let name = format!("{}-{number}", self.name);
         let directory = self.settings.state.directory.join(&name);
         let settings = self.settings(topic, way, &name, directory);
-        for topic in [&settings.output_topic, &settings.dead_letter_topic] {
-            self.broker.create_topic(topic, 1, TIMEOUT).map_err(failed)?;
-        }
-        Ok(Place { settings, open_loop: self.args.rate.is_some() })
-    }
-}
-
-struct Place {
-    settings: Settings,
-    open_loop: bool,
-}
-
-impl Place {
-    fn start(
-        &self,
-        plan: &Plan,
-        until_end: bool,
-        control: &Control,
-    ) -> Result<std::thread::JoinHandle<Result<Progress, PipelineError>>, Failure> {
-        let (settings, plan, control) = (self.settings.clone(), plan.clone(), control.clone());
-        let body = move || service::run_quietly(&settings, plan, until_end, &control);
-        std::thread::Builder::new().name("pipeline".into()).spawn(body).map_err(no_thread)
-    }
-
-    /// Removes what the run left behind.
-    fn clear(&self, broker: &KafkaBroker) -> Result<(), Failure> {
-        let settings = &self.settings;
-        let changelog = super::state::changelog(settings);
-        let mut topics = vec![settings.output_topic.as_str(), &settings.dead_letter_topic, &changelog];
-        if self.open_loop {
-            topics.extend(settings.inputs.iter().flat_map(|input| &input.topics).map(String::as_str));
-        }
-        broker.delete_topics(&topics, TIMEOUT).map_err(failed)?;
-        let directory = &settings.state.directory;
-        std::fs::remove_dir_all(directory)
-            .map_err(|error| Failure::new(Exit::Unreachable, format!("cannot remove {}: {error}", directory.display())))
-    }
-}
-
-/// Events a second between the first commit with a record and the one with the last.
-struct Rate;
-
-impl Rate {
-    fn watch(control: &Control, records: u64, ended: impl Fn() -> bool) -> f64 {
-        let mut first: Option<(Instant, u64)> = None;
-        let mut last = None;
-        while !ended() {
-            let (done, now) = (control.progress().records(), Instant::now());
-            if done > 0 && first.is_none() {
-                first = Some((now, done));
-            }
-            if done >= records && last.is_none() {
-                last = Some((now, done));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let (Some((begun, from)), Some((at, to))) = (first, last.or(Some((Instant::now(), records)))) else {
-            return f64::NAN;
-        };
-        (to - from) as f64 / (at - begun).as_secs_f64().max(1e-3)
+        Place::new(settings, self.args.rate.is_some(), &self.broker, &self.account)
     }
 }
 

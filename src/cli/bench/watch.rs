@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -10,6 +11,7 @@ use crate::broker::kafka::{Bare, KafkaBroker};
 use crate::broker::{BrokerError, Flow};
 use crate::event::{Span, Timestamp, parse_time_text};
 use crate::generate::Expected;
+use crate::pipeline::Control;
 
 /// A correlation as its reader sees it.
 #[derive(Debug, Clone)]
@@ -122,4 +124,24 @@ pub fn differences(expected: &[Expected], seen: &[Seen]) -> (u64, u64) {
     let missing = balance.values().filter(|n| **n > 0).sum::<i64>();
     let unexpected = balance.values().filter(|n| **n < 0).sum::<i64>();
     (missing.unsigned_abs(), unexpected.unsigned_abs())
+}
+
+/// Events a second between the first commit with a record and the one with the last.
+pub fn rate(control: &Control, records: u64, ended: impl Fn() -> bool) -> f64 {
+    let mut first: Option<(Instant, u64)> = None;
+    let mut last = None;
+    while !ended() {
+        let (done, now) = (control.progress().records(), Instant::now());
+        if done > 0 && first.is_none() {
+            first = Some((now, done));
+        }
+        if done >= records && last.is_none() {
+            last = Some((now, done));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (Some((begun, from)), Some((at, to))) = (first, last.or(Some((Instant::now(), records)))) else {
+        return f64::NAN;
+    };
+    (to - from) as f64 / (at - begun).as_secs_f64().max(1e-3)
 }
