@@ -48,7 +48,7 @@ pub const EPOCHS_IN_FLIGHT: usize = 2;
 
 /// Signals that a shard takes in one epoch before it wants the epoch to end, and takes nothing more until it does: what they
 /// change is held three times over (being gathered, sent, stored), some 300 bytes each.
-pub const EPOCH_SIGNALS: usize = 1 << 15;
+pub const EPOCH_SIGNALS: usize = 3 << 13;
 
 /// Bytes of outputs and dead letters after which an epoch is closed early, whatever the clock says.
 pub const EPOCH_OUTPUT_BYTES: usize = 16 << 20;
@@ -77,6 +77,10 @@ pub const STORE_CACHE_SHARE: usize = 8;
 /// Part of the memory for state that the store's write buffers take: 1 / this.
 pub const STORE_WRITE_BUFFER_SHARE: usize = 8;
 
+/// Part of the memory for state that epochs under way and the gaps between small allocations take: 1 / this. Measured with a million keys
+/// that come and go.
+pub const STATE_GAPS_SHARE: usize = 4;
+
 /// Longest name of a topic; Kafka's own limit.
 pub const TOPIC_BYTES_MAX: usize = 249;
 
@@ -87,11 +91,11 @@ pub const APPLICATION_ID_BYTES_MAX: usize = 100;
 pub const WORKERS_MAX: usize = 1024;
 
 /// Bytes that librdkafka may prefetch for all partitions together.
-pub const SOURCE_BUDGET_BYTES: usize = 32 << 20;
+pub const SOURCE_BUDGET_BYTES: usize = 16 << 20;
 
 /// Records that librdkafka may prefetch for all partitions together: each costs some 300 bytes beside its payload, which
 /// [`SOURCE_BUDGET_BYTES`] does not count.
-pub const SOURCE_PREFETCH_RECORDS: usize = 50_000;
+pub const SOURCE_PREFETCH_RECORDS: usize = 25_000;
 
 /// How long a full ring holds a partition before its prefetch is given back by a pause.
 pub const PAUSE_AFTER: Span = Span::from_secs(5);

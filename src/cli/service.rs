@@ -9,6 +9,7 @@ use crate::config::{self, Settings};
 use crate::control::Control;
 use crate::epoch::{Delivery, Progress};
 use crate::event::{Outcome, OutcomeCounts};
+use crate::limits::{STATE_GAPS_SHARE, STORE_CACHE_SHARE, STORE_WRITE_BUFFER_SHARE};
 use crate::pipeline::{self, Locality, PipelineError, Spec, Stage};
 use crate::rules::plan::Plan;
 use crate::source::Stream;
@@ -113,7 +114,7 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         epoch: settings.epoch.to_std(),
         locality,
         state: None,
-        state_memory: Some(settings.state.memory_bytes),
+        state_memory: Some(hot_memory(settings.state.memory_bytes)),
         dedup_window: settings.dedup_window,
         retention: settings.state.cold_ttl,
         placement,
@@ -122,6 +123,11 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         stamp: true,
         startup_timeout: STARTUP_TIMEOUT,
     })
+}
+
+/// What is left of the memory for state beside what the store takes, epochs under way and what the allocator cannot use.
+fn hot_memory(bytes: usize) -> usize {
+    bytes - bytes / STORE_CACHE_SHARE - bytes / STORE_WRITE_BUFFER_SHARE - bytes / STATE_GAPS_SHARE
 }
 
 /// The way to the configured brokers.

@@ -133,7 +133,7 @@ pub struct Dedup {
 pub struct State {
     /// Directory for state on disk, relative to the working directory. Default: ./state.
     pub directory: Option<String>,
-    /// Memory for state, all shards together. Default: 256MiB.
+    /// Memory for state, all shards together; the disk store has a quarter of it. Default: 256MiB.
     pub memory: Option<ByteSize>,
     /// How long an untouched key stays on fast disk. Default: 24h.
     pub warm_ttl: Option<Duration>,

@@ -15,7 +15,7 @@ use crate::telemetry::metrics::FetcherMetrics;
 pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, StoreError> {
     match request {
         Request::Put(entries) => {
-            store.scratch_put(&mut entries.iter().map(|(key, value)| (&**key, &**value)))?;
+            store.scratch_put(&entries)?;
             Ok(None)
         }
         Request::Remove(from, to) => store.scratch_delete(&from, &to).map(|()| None),

@@ -24,7 +24,7 @@ use crate::telemetry::metrics::ShardMetrics;
 const REST: Duration = Duration::from_millis(500);
 
 /// Signals and keys that may wait for the disk before nothing more is taken: a few MB.
-const OWED_MAX: usize = 1 << 14;
+const OWED_MAX: usize = 1 << 13;
 
 /// Which rings carry a task's watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -131,9 +131,8 @@ impl Store for MemoryStore {
     /// Memory has no next open.
     fn condemn(&self, _: &str) {}
 
-    fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError> {
-        let entries: Vec<_> = entries.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-        self.writing()?.scratch.extend(entries);
+    fn scratch_put(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
+        self.writing()?.scratch.extend(entries.iter().cloned());
         Ok(())
     }
 
@@ -202,7 +201,7 @@ mod tests {
         let store = MemoryStore::default();
         let changes = one(b"k", b"v");
         store.write(&Batch { changes: vec![&changes], applied: Vec::new() }).expect("written");
-        store.scratch_put(&mut [(&b"s"[..], &b"1"[..])].into_iter()).expect("written");
+        store.scratch_put(&[(b"s".to_vec(), b"1".to_vec())]).expect("written");
         let image = store.snapshot();
         store.clear(0).expect("cleared");
         let again = MemoryStore::from_snapshot(image.clone());

@@ -100,7 +100,7 @@ pub trait Store: Send + Sync {
 
     /// Scratch space of this process: spilled deadlines and dedup runs, found again through memory only. Empty at every
     /// open; not part of the state.
-    fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError>;
+    fn scratch_put(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError>;
 
     /// Values of scratch keys, in the order asked.
     fn scratch_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;

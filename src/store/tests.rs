@@ -143,8 +143,8 @@ fn clearing_a_partition_leaves_its_neighbours() {
 fn the_scratch_space_is_apart_from_the_parts() {
     both(|store| {
         write(store, &[(0, b"a", Some(b"part"))]);
-        let entries: [(&[u8], &[u8]); 4] = [(b"c", b"3"), (b"a", b"1"), (b"b", b"2"), (b"d", b"4")];
-        store.scratch_put(&mut entries.into_iter()).expect("written");
+        let entries = [(b"c", b"3"), (b"a", b"1"), (b"b", b"2"), (b"d", b"4")];
+        store.scratch_put(&entries.map(|(key, value)| (key.to_vec(), value.to_vec()))).expect("written");
         let values = store.scratch_get(&[b"d", b"x", b"a", b"d"]).expect("read");
         assert_eq!(values, [Some(b"4".to_vec()), None, Some(b"1".to_vec()), Some(b"4".to_vec())]);
         assert_eq!(keys(&scratched(store, b"b", b"d").expect("read")), [b"b", b"c"]);

@@ -129,26 +129,28 @@ impl RocksStore {
         Err(Failure::new(StoreErrorKind::Io, detail))
     }
 
-    /// Writes a batch of state under the next number.
-    fn commit(&self, mut batch: WriteBatch) -> Result<(), Failure> {
+    /// Writes a batch of state under the next number. `fill` may be asked again.
+    fn commit(&self, fill: impl Fn(&mut WriteBatch) -> Result<(), Failure>) -> Result<(), Failure> {
         // Relaxed: a number need only differ from others, and travels within its batch.
         let number = self.batches.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        for (family, key) in layout::BATCH_KEYS {
-            batch.put_cf(self.family(family)?, key, number.to_be_bytes());
-        }
-        self.put(batch, true)
+        let numbered = |batch: &mut WriteBatch| {
+            fill(batch)?;
+            layout::BATCH_KEYS
+                .into_iter()
+                .try_for_each(|(family, key)| Ok(batch.put_cf(self.family(family)?, key, number.to_be_bytes())))
+        };
+        self.put(numbered, true)
     }
 
     /// Writes a batch. It waits while memtables or level 0 are full and RocksDB works on it, see `tuning`. RocksDB itself
-    /// would wait without end where it cannot, because the disk is full.
-    fn put(&self, batch: WriteBatch, log: bool) -> Result<(), Failure> {
+    /// would wait without end where it cannot, because the disk is full. A batch is gone once it was tried, and made anew.
+    fn put(&self, fill: impl Fn(&mut WriteBatch) -> Result<(), Failure>, log: bool) -> Result<(), Failure> {
         let mut options = WriteOptions::default();
         options.set_no_slowdown(true);
         options.disable_wal(!log);
-        let bytes = batch.data().to_vec();
-        let mut next = Some(batch);
         self.wait_while("what was written cannot leave memory", || {
-            let batch = next.take().unwrap_or_else(|| WriteBatch::from_data(&bytes));
+            let mut batch = WriteBatch::default();
+            fill(&mut batch)?;
             match self.db.write_opt(batch, &options) {
                 Err(error) if error.kind() == ErrorKind::Incomplete => Ok(true),
                 done => Ok(done.map(|()| false)?),
@@ -215,22 +217,23 @@ impl Store for RocksStore {
             self.attempt("store.write")?;
             let (meta, warm, cold) =
                 (self.family(Family::Meta)?, self.family(Family::Warm)?, self.family(Family::Cold)?);
-            let mut writes = WriteBatch::default();
-            let mut stored = Vec::new();
-            for (partition, key, value) in batch.changes.iter().flat_map(|changes| changes.iter()) {
-                self.known(partition)?;
-                layout::part_key(&mut stored, partition, key);
-                let family = if Family::of_part(key) == Family::Cold { cold } else { warm };
-                match value {
-                    Some(value) => writes.put_cf(family, &stored, value),
-                    None => writes.delete_cf(family, &stored),
+            self.commit(|writes| {
+                let mut stored = Vec::new();
+                for (partition, key, value) in batch.changes.iter().flat_map(|changes| changes.iter()) {
+                    self.known(partition)?;
+                    layout::part_key(&mut stored, partition, key);
+                    let family = if Family::of_part(key) == Family::Cold { cold } else { warm };
+                    match value {
+                        Some(value) => writes.put_cf(family, &stored, value),
+                        None => writes.delete_cf(family, &stored),
+                    }
                 }
-            }
-            for (partition, applied) in &batch.applied {
-                self.known(*partition)?;
-                writes.put_cf(meta, layout::applied_key(*partition), layout::encode_applied(*applied));
-            }
-            self.commit(writes)
+                for (partition, applied) in &batch.applied {
+                    self.known(*partition)?;
+                    writes.put_cf(meta, layout::applied_key(*partition), layout::encode_applied(*applied));
+                }
+                Ok(())
+            })
         })
     }
 
@@ -306,12 +309,13 @@ impl Store for RocksStore {
             self.known(partition)?;
             // The last partition has a successor too: there are at most 65,535 of them.
             let (from, to) = (partition.to_be_bytes(), (partition + 1).to_be_bytes());
-            let mut writes = WriteBatch::default();
-            for family in [Family::Warm, Family::Cold] {
-                writes.delete_range_cf(self.family(family)?, from, to);
-            }
-            writes.delete_cf(self.family(Family::Meta)?, layout::applied_key(partition));
-            self.commit(writes)
+            self.commit(|writes| {
+                for family in [Family::Warm, Family::Cold] {
+                    writes.delete_range_cf(self.family(family)?, from, to);
+                }
+                writes.delete_cf(self.family(Family::Meta)?, layout::applied_key(partition));
+                Ok(())
+            })
         })
     }
 
@@ -320,15 +324,11 @@ impl Store for RocksStore {
     }
 
     // The scratch space is empty after a crash, so its writes need no log.
-    fn scratch_put(&self, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), StoreError> {
+    fn scratch_put(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
         self.told("write to the scratch space", || {
             self.attempt("store.scratch")?;
             let scratch = self.family(Family::Scratch)?;
-            let mut writes = WriteBatch::default();
-            for (key, value) in entries {
-                writes.put_cf(scratch, key, value);
-            }
-            self.put(writes, false)
+            self.put(|writes| Ok(entries.iter().for_each(|(key, value)| writes.put_cf(scratch, key, value))), false)
         })
     }
 
@@ -353,9 +353,8 @@ impl Store for RocksStore {
             if from >= to {
                 return Ok(());
             }
-            let mut writes = WriteBatch::default();
-            writes.delete_range_cf(self.family(Family::Scratch)?, from, to);
-            self.put(writes, false)
+            let scratch = self.family(Family::Scratch)?;
+            self.put(|writes| Ok(writes.delete_range_cf(scratch, from, to)), false)
         })
     }
 }

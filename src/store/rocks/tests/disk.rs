@@ -96,7 +96,7 @@ fn a_writer_does_not_wait_for_room_and_goes_on_when_there_is_some() {
         let mut number = 0_u64;
         let mut put = || {
             number += 1;
-            store.scratch_put(&mut [(&number.to_be_bytes()[..], &[7; 4000][..])].into_iter())
+            store.scratch_put(&[(number.to_be_bytes().to_vec(), vec![7; 4000])])
         };
         // Without a log only memtables that cannot become tables notice, and RocksDB alone would wait for them.
         let failed = (0..10_000).find_map(|_| put().err()).expect("the disk never fills");

@@ -108,8 +108,7 @@ fn apply(step: &Step, rocks: RocksStore, memory: &mut MemoryStore, directory: &P
             }
             Step::Clear(partition) => store.clear(*partition).expect("cleared"),
             Step::ScratchPut(entries) => {
-                let mut entries = entries.iter().map(|(key, value)| (&key[..], &value[..]));
-                store.scratch_put(&mut entries).expect("written");
+                store.scratch_put(entries).expect("written");
             }
             Step::ScratchDelete(from, to) => store.scratch_delete(from, to).expect("deleted"),
             Step::Flush | Step::Reopen | Step::Scan(..) => {}

@@ -55,7 +55,7 @@ fn state_survives_a_close_and_a_crash_and_scratch_neither() {
     let (store, _) = open(directory.path());
     for number in 1..=40 {
         write_batch(&store, number);
-        store.scratch_put(&mut [(&b"s"[..], &[7; 9000][..])].into_iter()).expect("written");
+        store.scratch_put(&[(b"s".to_vec(), vec![7; 9000])]).expect("written");
     }
     let before = state(&store).expect("read");
     settle(&store);
@@ -203,8 +203,9 @@ fn memory_stays_within_its_budgets() {
             let kind = [0x10, 0x20, 0x22, 0x30][part as usize % 4];
             changes.put(0, &[&[kind][..], &(round << 32 | part).to_be_bytes()].concat(), &value);
         }
-        let scratch: Vec<_> = (0..64_u64).map(|part| (round << 32 | part).to_be_bytes()).collect();
-        store.scratch_put(&mut scratch.iter().map(|key| (&key[..], &value[..]))).expect("written");
+        let scratch: Vec<_> =
+            (0..64_u64).map(|part| ((round << 32 | part).to_be_bytes().to_vec(), value.to_vec())).collect();
+        store.scratch_put(&scratch).expect("written");
         store.write(&Batch { changes: vec![&changes], applied: Vec::new() }).expect("written");
         assert_eq!(scanned(&store, 0, b"\x20\0\0\0\0", b"\x20\0\0\0\x01").expect("read").len(), 16);
         most = most.max(store.memory_bytes());
