@@ -122,6 +122,12 @@ pub trait GroupHandle: Send + Sync {
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
+/// Records on their way.
+pub trait Deliveries: Send {
+    /// Waits until all of them are acknowledged.
+    fn wait(&self, timeout: Duration) -> Result<(), BrokerError>;
+}
+
 /// Sends records, in transactions or without.
 pub trait Producer: Send {
     /// Begins a transaction.
@@ -140,6 +146,12 @@ pub trait Producer: Send {
 
     /// Waits until everything sent is acknowledged (`delivery: at_least_once`).
     fn flush(&mut self, timeout: Duration) -> Result<(), BrokerError>;
+
+    /// Waits, on whatever thread, for what was sent so far, while this producer goes on sending (`delivery: at_least_once`). `None`:
+    /// [`Producer::flush`] is all there is.
+    fn deliveries(&self) -> Option<Box<dyn Deliveries>> {
+        None
+    }
 
     /// Where the log given to [`Broker::producer`] stands after the last successful `commit` or `flush`: for each partition
     /// that it wrote to, the offset of its last record there + 1, by partition. From the delivery reports, so it asks the

@@ -19,6 +19,8 @@ pub(super) struct Epoch {
     pub progress: Progress,
     /// Spans of correlations that end with the commit.
     pub spans: Vec<Span>,
+    /// How many more there were than are kept.
+    pub spans_given_up: u64,
     /// The last event of each correlation: where it came from, and its time.
     pub latest: Vec<(Origin, Timestamp)>,
     /// Where each input partition stands.

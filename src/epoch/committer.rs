@@ -1,27 +1,23 @@
-//! The committer's thread.
+//! The committer's thread: takes what sources and shards report, asks for barriers, and hands epochs that are whole to the
+//! transactor, in order. Outputs of `at_least_once` go out from here, so that no transaction holds them up.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::assembly::{Assembly, Epoch};
-use super::progress::Progress;
 use super::spans;
-use super::state::{Prepared, StateParts};
-use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer, TopicPartition};
-use crate::event::{
-    Clock, Correlation, DeadLetter, Origin, PartitionClockState, ReadPosition, Report, Span, Stuck, Timestamp, TopicId,
-    TopicTable,
-};
+use super::transactor::{DELIVERY_WAIT, Done, Transactor, TransactorParts, Whole, wall_of};
+use crate::broker::{BrokerError, ErrorKind, OutRecord, Producer};
+use crate::event::{Clock, Correlation, DeadLetter, Report, Stuck, Timestamp, TopicTable};
 use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_OUTPUT_BYTES, EPOCHS_IN_FLIGHT, RING_BATCHES};
 use crate::ring::{BarrierLine, Bell, Consumer, Step};
 use crate::rules::plan::Plan;
 use crate::telemetry::liveness::{Doing, Pulse};
 use crate::telemetry::metrics::CommitterMetrics;
-use crate::telemetry::otlp::Tracer;
 
 /// What the outputs are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +84,8 @@ pub struct CommitterParts {
     pub barriers: BarrierLine,
     /// The sources' bells.
     pub sources: Vec<Bell>,
-    /// Sends what belongs to an epoch.
-    pub producer: Box<dyn Producer>,
     /// With `at_least_once`: sends outputs at once, outside transactions.
     pub at_once: Option<Box<dyn Producer>>,
-    /// Durable state; `None`: it is in memory alone.
-    pub state: Option<StateParts>,
-    /// Whose offsets.
-    pub group: Arc<dyn GroupHandle>,
     /// Time between barriers.
     pub interval: Duration,
     /// Correlations and dead letters to records.
@@ -106,23 +96,28 @@ pub struct CommitterParts {
     pub orders: Receiver<Order>,
     /// To the pipeline.
     pub notices: Sender<Notice>,
-    /// Totals of committed epochs.
-    pub progress: Arc<Mutex<Progress>>,
     /// Beats once a step.
     pub pulse: Pulse,
     /// What it counts.
     pub metrics: Arc<CommitterMetrics>,
-    /// Takes spans.
-    pub tracer: Option<Tracer>,
+    /// Spans are kept for whoever commits.
+    pub traced: bool,
 }
 
-/// The sole owner of commit.
+/// Where the transactor is.
+enum Line {
+    /// Here: an epoch is committed as it is handed over. For whoever runs everything on one thread.
+    Here(Box<Transactor>, VecDeque<Done>),
+    /// On a thread of its own.
+    There(Sender<Whole>, Receiver<Done>),
+}
+
+/// See the module.
 pub struct Committer {
     parts: CommitterParts,
+    line: Line,
     assembly: Assembly,
     committed: u64,
-    /// What the broker has of where we stand.
-    stored: BTreeMap<(TopicId, i32), ReadPosition>,
     next_barrier: Instant,
     waiting: Vec<(u64, Sender<()>)>,
     /// When each barrier in flight was asked for, oldest first.
@@ -133,13 +128,29 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// A committer before its first epoch.
-    pub fn new(parts: CommitterParts) -> Self {
+    /// A committer before its first epoch, and the body of its transactor's thread.
+    pub fn in_two(
+        parts: CommitterParts,
+        transactor: TransactorParts,
+    ) -> (Committer, impl FnOnce(&dyn Fn() -> bool) + Send) {
+        let (epochs, to_commit) = bounded(EPOCHS_IN_FLIGHT);
+        // Never full: an answer for each epoch in flight.
+        let (answer, answers) = bounded(EPOCHS_IN_FLIGHT);
+        let (transactor, bell) = (Transactor::new(transactor), parts.bell.clone());
+        let body = move |stop: &dyn Fn() -> bool| transactor.run(&to_commit, &answer, &bell, stop);
+        (Self::new(parts, Line::There(epochs, answers)), body)
+    }
+
+    /// A committer that commits in its own step.
+    pub fn in_one(parts: CommitterParts, transactor: TransactorParts) -> Committer {
+        Self::new(parts, Line::Here(Box::new(Transactor::new(transactor)), VecDeque::new()))
+    }
+
+    fn new(parts: CommitterParts, line: Line) -> Self {
         let senders = parts.reports.len();
         Committer {
             assembly: Assembly::new(senders),
             committed: 0,
-            stored: BTreeMap::new(),
             next_barrier: parts.clock.instant() + parts.interval,
             waiting: Vec::new(),
             asked: VecDeque::new(),
@@ -147,6 +158,7 @@ impl Committer {
             final_epoch: None,
             warned_trimmed: false,
             parts,
+            line,
         }
     }
 
@@ -189,8 +201,14 @@ impl Committer {
         };
         let parts = &self.parts;
         let wanted = || parts.barriers.is_wanted() && self.in_flight() < EPOCHS_IN_FLIGHT;
-        let due =
-            || stop() || wanted() || !parts.orders.is_empty() || parts.reports.iter().any(|ring| !ring.is_empty());
+        let due = || {
+            let committed = matches!(&self.line, Line::There(_, answers) if !answers.is_empty());
+            stop()
+                || committed
+                || wanted()
+                || !parts.orders.is_empty()
+                || parts.reports.iter().any(|ring| !ring.is_empty())
+        };
         parts.bell.wait(due, Some(until.max(Duration::from_millis(1))));
     }
 
@@ -209,9 +227,13 @@ impl Committer {
             self.waiting.push((number, answer));
         }
         while let Some((number, epoch)) = self.assembly.take_whole() {
-            let asked = self.asked.pop_front();
-            let opened = self.commit(number, epoch)?;
+            self.hand_over(number, epoch)?;
+        }
+        while let Some(Done { number, committed }) = self.line.done() {
+            step = Step::Busy;
+            let opened = committed?;
             self.committed = number;
+            let asked = self.asked.pop_front();
             if let Some(asked) = asked.filter(|_| opened) {
                 self.parts.metrics.epoch.record(self.parts.clock.instant().saturating_duration_since(asked), 1);
             }
@@ -239,6 +261,19 @@ impl Committer {
         Ok(step)
     }
 
+    /// An epoch is whole. With `at_least_once` all its outputs are on their way, and what follows it goes out meanwhile.
+    fn hand_over(&mut self, number: u64, epoch: Epoch) -> Result<(), BrokerError> {
+        let mut deliveries = None;
+        if let Some(producer) = &mut self.parts.at_once {
+            deliveries = producer.deliveries();
+            if deliveries.is_none() {
+                self.parts.pulse.during(Doing::Broker, || producer.flush(DELIVERY_WAIT))?;
+            }
+        }
+        self.line.give(Whole { number, epoch, deliveries });
+        Ok(())
+    }
+
     fn in_flight(&self) -> usize {
         (self.parts.barriers.requested() - self.committed) as usize
     }
@@ -263,7 +298,7 @@ impl Committer {
         }
         let mut records = Vec::with_capacity(report.correlations.len() + report.dead_letters.len());
         let found = report.correlations.len() as u64;
-        let began = self.wall_of(report.arrived);
+        let began = wall_of(&*self.parts.clock, report.arrived);
         let limits = &self.parts.limits;
         let epoch = self.assembly.of(sender);
         for found in &report.correlations {
@@ -273,7 +308,7 @@ impl Committer {
                 let topic = &record.topic;
                 tracing::warn!(rule, %topic, "a correlation was trimmed to fit the topic's max.message.bytes; said once");
             }
-            spans::note(epoch, found, &self.parts.plan, &record.topic, began, self.parts.tracer.as_ref());
+            spans::note(epoch, found, &self.parts.plan, &record.topic, began, self.parts.traced);
             match epoch.progress.correlations.get_mut(rule) {
                 Some(count) => *count += 1,
                 None => drop(epoch.progress.correlations.insert(rule.clone(), 1)),
@@ -284,12 +319,11 @@ impl Committer {
         for letter in report.dead_letters {
             *epoch.progress.dead_letters.entry(letter.code.name().into()).or_default() += 1;
             let record = self.parts.encoder.dead_letter(letter, now, limits);
-            if fault::planted(Bug::DeadLetterOutsideTransaction) {
-                self.parts.producer.begin()?;
-                self.parts.producer.send(record)?;
-                self.parts.producer.commit(&[], &*self.parts.group)?;
-            } else {
-                records.push(record);
+            match &mut self.line {
+                Line::Here(transactor, _) if fault::planted(Bug::DeadLetterOutsideTransaction) => {
+                    transactor.send_alone(record)?;
+                }
+                _ => records.push(record),
             }
         }
         for (topic, counts) in &report.counts {
@@ -323,132 +357,23 @@ impl Committer {
         }
         Ok(())
     }
+}
 
-    /// The end of an epoch, and whether it took a transaction. One in which nothing moved opens none: a watermark that moved and
-    /// decided nothing follows from the clocks again.
-    fn commit(&mut self, number: u64, mut epoch: Epoch) -> Result<bool, BrokerError> {
-        fault::point("epoch.assembled");
-        let stands = |(at, position): (_, &ReadPosition)| {
-            self.stored.get(at).is_some_and(|stored| (stored.next, stored.clock) == (position.next, position.clock))
-        };
-        let moved = !epoch.positions.iter().all(stands);
-        let spoken = epoch.progress.correlations_total() + epoch.progress.dead_letters_total() > 0;
-        let opens = moved || spoken || !epoch.changes.is_empty();
-        if opens {
-            if let Some(producer) = &mut self.parts.at_once {
-                self.parts.pulse.during(Doing::Broker, || producer.flush(Duration::from_secs(30)))?;
-            }
-            let prepared = self
-                .parts
-                .state
-                .as_mut()
-                .map(|state| state.prepare(&mut epoch, &self.parts.topics, self.parts.clock.wall().as_millis()));
-            let metadata = |at| match &self.parts.state {
-                Some(state) => state.metadata(at),
-                None => format!("epoch={number}"),
-            };
-            let positions: Vec<Position> =
-                epoch.positions.values().map(|at| self.position(at.next, metadata(at))).collect();
-            if fault::planted(Bug::StoreBeforeCommit)
-                && let (Some(state), Some(prepared)) = (&mut self.parts.state, &prepared)
-            {
-                state.store(number, prepared, Vec::new(), self.parts.clock.wall().as_millis());
-            }
-            let began = self.parts.clock.instant();
-            let records = std::mem::take(&mut epoch.records);
-            let sent = records.len();
-            self.transact(&positions, records, prepared.as_ref())?;
-            fault::point("epoch.committed");
-            self.count_committed(number, (began, sent), prepared.as_ref(), &mut epoch);
-            if let (Some(state), Some(prepared)) = (&mut self.parts.state, prepared) {
-                let (ends, now_ms) = (self.parts.producer.log_ends(), self.parts.clock.wall().as_millis());
-                let began = self.parts.clock.instant();
-                self.parts.pulse.during(Doing::Disk, || state.store(number, &prepared, ends, now_ms));
-                let took = self.parts.clock.instant().saturating_duration_since(began);
-                self.parts.metrics.store_write.record(took, 1);
-                fault::point("epoch.stored");
-            }
-            self.stored = std::mem::take(&mut epoch.positions);
-            epoch.progress.epochs = 1;
-            epoch.progress.last_commit = Some(self.parts.clock.wall());
-        } else if let Some(state) = &self.parts.state {
-            state.written(number);
-        }
-        self.parts.progress.lock().unwrap_or_else(PoisonError::into_inner).merge(epoch.progress);
-        Ok(opens)
-    }
-
-    /// What the wall clock showed at a time of the process; now, if none is given.
-    fn wall_of(&self, at: Option<Instant>) -> Timestamp {
-        let clock = &self.parts.clock;
-        let ago = at.map_or(Duration::ZERO, |at| clock.instant().saturating_duration_since(at));
-        clock.wall() - Span(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX))
-    }
-
-    /// An epoch's transaction, begun then and with so many records, is committed.
-    fn count_committed(
-        &self,
-        number: u64,
-        (began, records): (Instant, usize),
-        changelog: Option<&Prepared>,
-        epoch: &mut Epoch,
-    ) {
-        let CommitterParts { metrics, clock, .. } = &self.parts;
-        if let Some(tracer) = &self.parts.tracer {
-            spans::committed(tracer, number, epoch, records, (self.wall_of(Some(began)), clock.wall()));
-        }
-        metrics.commit.record(clock.instant().saturating_duration_since(began), 1);
-        let (parts, bytes) = changelog.map_or((0, 0), Prepared::size);
-        metrics.changelog_records.add(parts);
-        metrics.changelog_bytes.add(bytes);
-        let now = clock.wall();
-        for (origin, time) in &epoch.latest {
-            let Some(at) = epoch.positions.get(&(origin.topic, origin.partition)) else { continue };
-            let PartitionClockState { newest, stamp, .. } = at.clock;
-            if newest != Timestamp::MIN && stamp != Timestamp::MIN {
-                // Evidence has no Kafka timestamp: the newest event of the partition tells how far the two are apart.
-                let passed = now - (*time + (stamp - newest));
-                metrics.end_to_end.record(passed.max(Span::ZERO).to_std(), 1);
-            }
+impl Line {
+    fn give(&mut self, whole: Whole) {
+        match self {
+            // After a failure nothing more is committed.
+            Line::Here(_, done) if done.back().is_some_and(|last| last.committed.is_err()) => {}
+            Line::Here(transactor, done) => done.push_back(transactor.commit(whole)),
+            // It has gone only after an answer that says why.
+            Line::There(epochs, _) => drop(epochs.send(whole)),
         }
     }
 
-    /// One transaction: outputs, dead letters, changelog, offsets. Any failure ends this incarnation; what was not committed
-    /// is read again from the committed offsets.
-    fn transact(
-        &mut self,
-        positions: &[Position],
-        records: Vec<OutRecord>,
-        changelog: Option<&Prepared>,
-    ) -> Result<(), BrokerError> {
-        let CommitterParts { producer, state, pulse, group, .. } = &mut self.parts;
-        let state = state.as_ref();
-        if fault::planted(Bug::OffsetsBeforeOutputs) {
-            producer.begin()?;
-            producer.commit(positions, &**group)?;
+    fn done(&mut self) -> Option<Done> {
+        match self {
+            Line::Here(_, done) => done.pop_front(),
+            Line::There(_, answers) => answers.try_recv().ok(),
         }
-        let sent = producer.begin().and_then(|()| {
-            fault::point("epoch.begun");
-            pulse.during(Doing::Broker, || records.into_iter().try_for_each(|record| producer.send(record)))?;
-            fault::point("epoch.outputs-sent");
-            if let (Some(state), Some(prepared)) = (state, changelog) {
-                pulse.during(Doing::Broker, || state.send(prepared, &mut **producer))?;
-                fault::point("epoch.changelog-sent");
-            }
-            fault::point("epoch.before-commit");
-            pulse.during(Doing::Broker, || producer.commit(positions, &**group))
-        });
-        if let Err(error) = &sent
-            && !matches!(error.kind, ErrorKind::Uncertain | ErrorKind::Fenced | ErrorKind::Fatal)
-            && let Err(abort) = pulse.during(Doing::Broker, || producer.abort())
-        {
-            tracing::warn!(%abort, "the transaction could not be aborted; the next producer of this instance does it");
-        }
-        sent
-    }
-
-    fn position(&self, next: Origin, metadata: String) -> Position {
-        let partition = TopicPartition { topic: self.parts.topics.name(next.topic), partition: next.partition };
-        Position { partition, offset: next.offset, metadata }
     }
 }

@@ -38,24 +38,15 @@ fn of_correlation(found: &Correlation, rule: &Rule, topic: &str, start: Timestam
 }
 
 /// Keeps what is told of a correlation, found from `start` on, when its epoch is committed.
-pub(super) fn note(
-    epoch: &mut Epoch,
-    found: &Correlation,
-    plan: &Plan,
-    topic: &str,
-    start: Timestamp,
-    tracer: Option<&Tracer>,
-) {
+pub(super) fn note(epoch: &mut Epoch, found: &Correlation, plan: &Plan, topic: &str, start: Timestamp, traced: bool) {
     if let Some(last) = found.events.iter().rev().flatten().next() {
         epoch.latest.push((last.event.origin, last.event.time));
     }
-    match tracer {
-        None => {}
-        Some(tracer) if epoch.spans.len() >= SPANS_MAX => tracer.give_up(),
-        Some(_) => {
-            let rule = &plan.rules[found.rule.0 as usize];
-            epoch.spans.push(of_correlation(found, rule, topic, start));
-        }
+    if traced && epoch.spans.len() >= SPANS_MAX {
+        epoch.spans_given_up += 1;
+    } else if traced {
+        let rule = &plan.rules[found.rule.0 as usize];
+        epoch.spans.push(of_correlation(found, rule, topic, start));
     }
 }
 
@@ -67,6 +58,7 @@ pub(super) fn committed(
     records: usize,
     (start, end): (Timestamp, Timestamp),
 ) {
+    (0..epoch.spans_given_up).for_each(|_| tracer.give_up());
     for span in epoch.spans.drain(..) {
         tracer.give(Span { end: end.0, ..span });
     }

@@ -46,7 +46,7 @@ impl<'a> Incarnation<'a> {
     /// Builds everything and starts all threads.
     pub fn start(spec: &'a Spec, control: &'a Control) -> Result<Self, BrokerError> {
         let parts = Parts::new(spec, control, Arc::new(SystemClock), Arc::new(sleep_a_little))?;
-        let Parts { sources, shards, committer, fetcher, group, hand, obituaries } = parts;
+        let Parts { sources, shards, committer, transactor, fetcher, group, hand, obituaries } = parts;
         let mut threads = Vec::new();
         let mut start = |name: String, cpu: Option<usize>, body: Box<dyn FnOnce() + Send>| {
             let place = Place::of(spec.topology.as_ref(), cpu);
@@ -65,9 +65,11 @@ impl<'a> Incarnation<'a> {
             let body = move || parts.build().run(move || phase.get() == Phase::Stop);
             start(format!("shard-{index}"), cpu, Box::new(body))?;
         }
+        let (committer, transactor) = Committer::in_two(committer, transactor);
         let phase = hand.phase.clone();
-        let body = move || Committer::new(committer).run(move || phase.get() == Phase::Stop);
-        start("committer".into(), None, Box::new(body))?;
+        start("committer".into(), None, Box::new(move || committer.run(move || phase.get() == Phase::Stop)))?;
+        let phase = hand.phase.clone();
+        start("transactor".into(), None, Box::new(move || transactor(&|| phase.get() == Phase::Stop)))?;
         let body = move || {
             let GroupParts { membership, group, requests, _requests } = group;
             membership.serve(group, &requests);

@@ -15,7 +15,9 @@ use crate::control::Control;
 use crate::decode::{Decoder, StreamFields};
 use crate::detect::Detector;
 use crate::epoch::changelog::Changelog;
-use crate::epoch::{CommitterParts, Delivery, Grouping, Notice, Order, StateHome, StateParts, TaskRecord, TopicLimits};
+use crate::epoch::{
+    CommitterParts, Delivery, Grouping, Notice, Order, StateHome, StateParts, TaskRecord, TopicLimits, TransactorParts,
+};
 use crate::event::{Clock, HashRange, Report, ToShard, TopicTable};
 use crate::limits::RING_BATCHES;
 use crate::ring::{BarrierLine, Bell, Consumer, Level, Producer, ring};
@@ -93,6 +95,8 @@ pub(super) struct Parts {
     pub sources: Vec<SourceParts>,
     pub shards: Vec<ShardParts>,
     pub committer: CommitterParts,
+    /// Its other half.
+    pub transactor: TransactorParts,
     /// Reads the disk for the shards.
     pub fetcher: Option<Fetcher>,
     pub group: GroupParts,
@@ -154,12 +158,14 @@ impl Parts {
         let sources = to_shards.into_iter().zip(reports).enumerate();
         let shards = from_sources.into_iter().zip(shard_reports).enumerate();
         let ends = CommitterEnds { limits, reports: from_all, producer, at_once, group: handle, tasks: tasks.1 };
+        let (committer, transactor) = wires.committer(spec, ends);
         Ok(Parts {
             sources: sources
                 .map(|(index, (shards, reports))| wires.source(spec, index, Outgoing::new(shards, reports), &streams))
                 .collect(),
             shards: shards.map(|(index, (rings, reports))| wires.shard(spec, index, rings, reports)).collect(),
-            committer: wires.committer(spec, ends),
+            committer,
+            transactor,
             fetcher: spec.state.as_ref().map(|home| wires.fetcher(home)),
             group: GroupParts {
                 membership,
@@ -331,7 +337,7 @@ impl Wires {
         }
     }
 
-    fn committer(&self, spec: &Spec, ends: CommitterEnds) -> CommitterParts {
+    fn committer(&self, spec: &Spec, ends: CommitterEnds) -> (CommitterParts, TransactorParts) {
         let CommitterEnds { limits, reports, producer, at_once, group, tasks } = ends;
         let state = spec.state.as_ref().map(|home| StateParts {
             store: Arc::clone(&home.store),
@@ -353,7 +359,19 @@ impl Wires {
             correlations: CorrelationEncoder::new(Arc::clone(&plan), topics.clone(), output_topic, spec.stamp),
             dead_letters: DeadLetterEncoder::new(topics.clone(), dead_letter_topic),
         };
-        CommitterParts {
+        let (control, metrics) = (&self.control, &self.control.metrics().committer);
+        let transactor = TransactorParts {
+            topics: topics.clone(),
+            clock: Arc::clone(&self.clock),
+            producer,
+            state,
+            group,
+            progress: Arc::clone(control.totals()),
+            pulse: control.liveness().pulse("transactor"),
+            metrics: Arc::clone(metrics),
+            tracer: control.tracer(),
+        };
+        let committer = CommitterParts {
             plan,
             topics,
             bell: self.committer.clone(),
@@ -361,20 +379,17 @@ impl Wires {
             clock: Arc::clone(&self.clock),
             barriers: self.barriers.clone(),
             sources: self.sources.clone(),
-            producer,
             at_once,
-            state,
-            group,
             interval: spec.epoch,
             encoder: Box::new(encoder),
             limits,
             orders: self.orders.1.clone(),
             notices: self.notices.0.clone(),
-            progress: Arc::clone(self.control.totals()),
-            pulse: self.control.liveness().pulse("committer"),
-            metrics: Arc::clone(&self.control.metrics().committer),
-            tracer: self.control.tracer(),
-        }
+            pulse: control.liveness().pulse("committer"),
+            metrics: Arc::clone(metrics),
+            traced: transactor.tracer.is_some(),
+        };
+        (committer, transactor)
     }
 
     fn fetcher(&self, home: &StateHome) -> Fetcher {

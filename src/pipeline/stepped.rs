@@ -50,11 +50,12 @@ pub struct Stepped {
 impl Stepped {
     /// Builds everything; nothing has run yet. `pump` is called while the group waits for the others.
     pub fn start(spec: &Spec, control: &Control, clock: Arc<dyn Clock>, pump: Pump) -> Result<Self, BrokerError> {
-        let Parts { sources, shards, committer, fetcher, group, hand, .. } = Parts::new(spec, control, clock, pump)?;
+        let Parts { sources, shards, committer, transactor, fetcher, group, hand, .. } =
+            Parts::new(spec, control, clock, pump)?;
         Ok(Stepped {
             sources: sources.into_iter().map(|parts| RefCell::new(Some(Source::new(parts)))).collect(),
             shards: shards.into_iter().map(|parts| RefCell::new(Some(parts.build()))).collect(),
-            committer: RefCell::new(Some(Committer::new(committer))),
+            committer: RefCell::new(Some(Committer::in_one(committer, transactor))),
             fetcher: RefCell::new(fetcher),
             group: RefCell::new(Some(group)),
             hand,

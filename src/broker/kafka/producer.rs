@@ -3,8 +3,8 @@
 //! After an error that leaves the outcome open, or that librdkafka calls fatal, the producer refuses everything further: its
 //! owner drops it and makes a new one, whose start finishes or aborts what the old one left.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -18,7 +18,7 @@ use super::context::ClientLog;
 use super::handle::{self, KafkaHandle};
 use super::settings::{self, KafkaSettings};
 use super::{START_TIMEOUT, native};
-use crate::broker::{BrokerError, ErrorKind, GroupHandle, OutRecord, Position, Producer};
+use crate::broker::{BrokerError, Deliveries, ErrorKind, GroupHandle, OutRecord, Position, Producer};
 
 /// How long one end of a transaction may take: past the coordinator's own limit (`transaction.timeout.ms`, 10 s) waiting
 /// longer cannot help.
@@ -32,6 +32,75 @@ struct ProducerLog {
     /// The topic whose ends are to be known.
     changelog: Option<String>,
     reports: Mutex<Reports>,
+    /// Without transactions: what is on its way.
+    sent: Option<Sent>,
+}
+
+/// Records by the numbers under which they were sent.
+#[derive(Default)]
+struct Sent {
+    on_their_way: Mutex<OnTheirWay>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct OnTheirWay {
+    next: usize,
+    numbers: BTreeSet<usize>,
+}
+
+impl Sent {
+    fn on_their_way(&self) -> MutexGuard<'_, OnTheirWay> {
+        self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) -> usize {
+        let mut records = self.on_their_way();
+        let number = records.next;
+        records.next += 1;
+        records.numbers.insert(number);
+        number
+    }
+
+    /// It arrived, or never will.
+    fn end(&self, number: usize) {
+        self.on_their_way().numbers.remove(&number);
+        self.arrived.notify_all();
+    }
+
+    /// Whether none below this number is on its way within the time.
+    fn wait(&self, below: usize, timeout: Duration) -> bool {
+        let some = |records: &mut OnTheirWay| records.numbers.first().is_some_and(|first| *first < below);
+        let waited = self.arrived.wait_timeout_while(self.on_their_way(), timeout, some);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+/// What a producer without transactions had sent at a moment.
+struct SentBelow {
+    log: Arc<ProducerLog>,
+    number: usize,
+}
+
+impl Deliveries for SentBelow {
+    fn wait(&self, timeout: Duration) -> Result<(), BrokerError> {
+        let delivered = self.log.sent.as_ref().is_none_or(|sent| sent.wait(self.number, timeout));
+        let refused = self.log.reports().refused.take();
+        match refused {
+            Some((topic, code)) => Err(refusal(Stage::Outside, &topic, code)),
+            None if delivered => Ok(()),
+            None => {
+                let reason = format!("none came within {} s", timeout.as_secs());
+                Err(classify::error(ErrorKind::Transient, "waiting for acknowledgements", &reason))
+            }
+        }
+    }
+}
+
+/// Dead letters of one record may be large; which topic refused it is what a person needs.
+fn refusal(stage: Stage, topic: &str, code: RDKafkaErrorCode) -> BrokerError {
+    let kind = classify(stage, Failure::code(code));
+    classify::error(kind, &format!("writing to topic {topic}"), &code.to_string())
 }
 
 /// What delivery reports said of the transaction that is open.
@@ -64,10 +133,11 @@ impl ClientContext for ProducerLog {
 }
 
 impl ProducerContext for ProducerLog {
-    /// The number of the transaction.
+    /// The number of the transaction, of the record if there are none.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, transaction: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let transaction = if self.sent.is_some() { 0 } else { number };
         match result {
             Ok(message) => {
                 if self.changelog.as_deref() == Some(message.topic()) {
@@ -87,6 +157,9 @@ impl ProducerContext for ProducerLog {
                     reports.refused.get_or_insert_with(|| (message.topic().to_owned(), code));
                 }
             }
+        }
+        if let Some(sent) = &self.sent {
+            sent.end(number);
         }
     }
 }
@@ -112,7 +185,8 @@ fn connect(
     transactional: bool,
     changelog: Option<String>,
 ) -> Result<ThreadedProducer<ProducerLog>, BrokerError> {
-    let context = ProducerLog { log: ClientLog::default(), changelog, reports: Mutex::default() };
+    let sent = (!transactional).then(Sent::default);
+    let context = ProducerLog { log: ClientLog::default(), changelog, reports: Mutex::default(), sent };
     let config = settings.producer(transactional);
     let producer = ThreadedProducer::from_config_and_context(&config, context).map_err(|e| settings::setting(&e))?;
     if !transactional {
@@ -157,6 +231,10 @@ impl KafkaProducer {
         self.producer.client().context().reports()
     }
 
+    fn sent(&self) -> Option<&Sent> {
+        self.producer.client().context().sent.as_ref()
+    }
+
     fn alive(&self) -> Result<(), BrokerError> {
         self.dead.as_ref().map_or(Ok(()), |error| Err(error.clone()))
     }
@@ -189,9 +267,7 @@ impl KafkaProducer {
             None => Ok(()),
             Some((topic, code)) => {
                 self.tainted = true;
-                // Dead letters of one record may be large; which topic refused it is what a person needs.
-                let kind = classify(self.stage(), Failure::code(code));
-                Err(classify::error(kind, &format!("writing to topic {topic}"), &code.to_string()))
+                Err(refusal(self.stage(), &topic, code))
             }
         }
     }
@@ -243,8 +319,9 @@ impl Producer for KafkaProducer {
             record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, (k, v)| {
                 all.insert(Header { key: k, value: v.as_deref() })
             });
+        let number = self.sent().map_or(self.transaction, Sent::begin);
         let mut out: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&record.topic, self.transaction).headers(headers);
+            BaseRecord::with_opaque_to(&record.topic, number).headers(headers);
         out.partition = record.partition;
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
@@ -259,6 +336,9 @@ impl Producer for KafkaProducer {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err((failed, _)) => {
+                    if let Some(sent) = self.sent() {
+                        sent.end(number);
+                    }
                     let what = format!("writing {} bytes to topic {}", record.bytes(), record.topic);
                     // A client that is finished says only that it is; why, it says when asked.
                     let error = match self.producer.client().fatal_error() {
@@ -309,6 +389,12 @@ impl Producer for KafkaProducer {
             self.keep_ends();
         }
         Ok(())
+    }
+
+    fn deliveries(&self) -> Option<Box<dyn Deliveries>> {
+        let number = self.sent()?.on_their_way().next;
+        let log = Arc::clone(self.producer.client().context());
+        Some(Box::new(SentBelow { log, number }))
     }
 
     fn log_ends(&mut self) -> Vec<(i32, i64)> {

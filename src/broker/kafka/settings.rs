@@ -316,7 +316,7 @@ mod tests {
     fn prefetch_is_shared_among_the_partitions() {
         let get =
             |partitions| settings(&[]).consumer(true, partitions).get("queued.max.messages.kbytes").map(str::to_owned);
-        assert_eq!(get(4).as_deref(), Some("8192"));
+        assert_eq!(get(4).as_deref(), Some("4096"));
         assert_eq!(get(1_000_000).as_deref(), Some("64"));
     }
 

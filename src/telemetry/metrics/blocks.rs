@@ -82,8 +82,10 @@ pub struct StateMetrics {
 /// The committer's.
 #[derive(Debug, Default)]
 pub struct CommitterMetrics {
-    /// When it works; waiting for the broker is work.
+    /// When it works.
     pub busy: Busy,
+    /// When its transactor works; waiting for the broker is work. It writes what follows from commits, too.
+    pub transactor: Busy,
     /// Fullest ring into it, in thousandths.
     pub ring_fill: Gauge,
     /// Epochs begun and not committed.

@@ -135,6 +135,7 @@ impl Metrics {
         let committer = &self.committer;
         out.number(table::RING_FILL, &["committer"], committer.ring_fill.get() as f64 / 1000.0);
         out.number(table::THREAD_BUSY, &["committer"], committer.busy.nanos() as f64 / NANOS);
+        out.number(table::THREAD_BUSY, &["transactor"], committer.transactor.nanos() as f64 / NANOS);
         out.number(table::EPOCHS_IN_FLIGHT, &[], committer.epochs_in_flight.get() as f64);
         out.number(table::CHANGELOG_RECORDS, &[], committer.changelog_records.get() as f64);
         out.number(table::CHANGELOG_BYTES, &[], committer.changelog_bytes.get() as f64);
