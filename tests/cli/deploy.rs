@@ -149,4 +149,5 @@ fn image_and_chart_are_of_this_version() {
     let toolchain = read("rust-toolchain.toml");
     let rust = regex(r#"channel = "(.+)""#).captures(&toolchain).expect("a channel")[1].to_owned();
     assert!(dockerfile.contains(&format!("\nARG RUST_VERSION={rust}\n")), "docker/Dockerfile: ARG RUST_VERSION");
+    assert!(dockerfile.contains("\nCOPY .cargo .cargo\n"), "docker/Dockerfile: built with other settings than ours");
 }
