@@ -33,7 +33,7 @@ check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 	cargo test --features faults --lib --bins --test tidy
 	RUSTDOCFLAGS="-D warnings" cargo doc --features faults --no-deps
 
-check-deploy: setup-build ## Compose file, Helm chart, alert rules: no cluster, no daemon
+check-deploy: setup-build ## Compose file, Helm chart, alert rules, as CI does: no cluster, no daemon
 	@cargo build --bin throughline
 	@THROUGHLINE_BIN="$${CARGO_TARGET_DIR:-target}/debug/throughline" scripts/check-deploy.sh
 

@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
 # Checks what is deployed without a cluster or a daemon: compose file, chart, alert rules, and that the configurations in them
-# are ones that the service takes. Fetches the tools that are missing, once: promtool from Debian, the others through Go's
-# and Python's package registries. Exit status 0, or 1 after everything that is wrong was said.
+# are ones that the service takes. Fetches the tools that are missing, once: promtool and Go from Debian, the others through
+# Go's and Python's package registries.
 #
 #   THROUGHLINE_BIN=target/debug/throughline scripts/check-deploy.sh
+#
+# Exit status: 0 all is well; 1 something is wrong, all of which was said; 3 nothing is wrong, but not all could be checked,
+# because a tool could not be had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 helm_version=v3.19.2
 kubeconform_version=v0.8.0
-compose_version=v2.40.3
+# Of the library that reads compose files for `docker compose`.
+compose_version=v2.9.1
+# What these ask for; fetched if the Go that is there is older.
+go_version=go1.26.0
 # What the chart is held to: the oldest Kubernetes it claims, and a recent one. The schemas come with kubernetes-validate.
 kubernetes_versions=(1.27.0 1.34.0)
 schemas_version=1.37.0
@@ -17,16 +23,13 @@ schemas_version=1.37.0
 tools=${THROUGHLINE_TOOLS:-$HOME/.cache/throughline/tools}
 mkdir -p "$tools"
 PATH="$tools:$PATH"
+export GOTOOLCHAIN=auto
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
+unchecked=()
 
 say() { echo "check-deploy: $*" >&2; }
-
-fail() {
-    say "$*"
-    exit 1
-}
 
 # Runs a check under a name. All of it is shown if it fails, nothing if it does not.
 check() {
@@ -41,36 +44,82 @@ check() {
     fi
 }
 
-need_go() {
-    command -v go >/dev/null || fail "go is not installed, and helm, kubeconform and compose are built with it: install Go 1.24 or newer"
+# Whether a tool is there or could be had; what is not checked for want of it is said now and at the end.
+have() {
+    local what=$1
+    shift
+    "$@" && return
+    echo "skip  $what"
+    unchecked+=("$what")
+    return 1
 }
 
-# A tool of this version, built beside its name and then renamed: one that was interrupted is never taken for a whole one.
+# Runs what fetches or builds a tool, for ten minutes at most. What it said is shown if it fails.
+fetch() {
+    timeout 600 "$@" >"$work/log" 2>&1 && return
+    say "this failed: $*"
+    tail -n 20 "$work/log" | sed 's/^/      /' >&2
+    return 1
+}
+
+# A command, or the Debian package that has it.
+command_is_there() {
+    local command=$1 package=$2 as_root=()
+    command -v "$command" >/dev/null && return
+    command -v apt-get >/dev/null || { say "$command is not installed"; return 1; }
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    say "installing $command (package $package)"
+    fetch "${as_root[@]}" apt-get update -qq &&
+        # No server that the package brings is started.
+        fetch "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$package"
+}
+
+# From 1.21 on, Go fetches by itself the version that a module asks for. An older one (Debian 12) can fetch it as what it is, a
+# module; what Go would do to it after that is done here.
+go_is_there() {
+    local dir
+    command_is_there go golang-go || return
+    [[ $(go env GOVERSION) =~ ^go1\.(1?[0-9]|20)(\.|$) ]] || return 0
+    say "fetching $go_version (once)"
+    fetch env GOFLAGS=-modcacherw go mod download -json "golang.org/toolchain@v0.0.1-$go_version.linux-$(go env GOARCH)" || return
+    dir=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' "$work/log")
+    chmod +x "$dir"/bin/* "$dir"/pkg/tool/*/* && find "$dir" -name _go.mod -execdir cp _go.mod go.mod ';' && ln -sf "$dir/bin/go" "$tools/go"
+}
+
+# A tool of this version, under a name that has the version in it. It is renamed to that when it is whole.
 go_tool() {
     local name=$1 module=$2 version=$3
     [ -x "$tools/$name-$version" ] || {
-        need_go
+        go_is_there || return
         say "building $name $version (once)"
-        if [ "$name" = docker-compose ]; then
-            # Its go.mod has directives that `go install` refuses, so it is built as a dependency of an empty module.
-            (cd "$work" && mkdir compose && cd compose && go mod init tools && go get "$module@$version" &&
-                go build -o "$tools/$name.part" "$module") >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-        else
-            GOBIN="$work" go install "$module@$version" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-            mv "$work/$name" "$tools/$name.part"
-        fi
-        mv "$tools/$name.part" "$tools/$name-$version"
+        fetch env GOBIN="$work" go install "$module@$version" && mv "$work/$name" "$tools/$name-$version.part" &&
+            mv "$tools/$name-$version.part" "$tools/$name-$version" || return
     }
     ln -sf "$name-$version" "$tools/$name"
 }
 
-schemas() {
+# `docker compose config` without the rest of compose, which takes a quarter of an hour to build.
+compose_reader() {
+    local name=compose-reader-$compose_version-$(sha256sum <scripts/compose-reader.go | cut -c1-8)
+    [ -x "$tools/$name" ] || {
+        go_is_there || return
+        say "building a reader of compose files (once)"
+        mkdir -p "$work/compose" && cp scripts/compose-reader.go "$work/compose/main.go"
+        fetch env -C "$work/compose" go mod init compose-reader &&
+            fetch env -C "$work/compose" go get "github.com/compose-spec/compose-go/v2/cli@$compose_version" &&
+            fetch env -C "$work/compose" go build -o "$tools/$name.part" && mv "$tools/$name.part" "$tools/$name" || return
+    }
+    ln -sf "$name" "$tools/compose-reader"
+}
+
+kubernetes_schemas() {
     schemas=$tools/kubernetes-schemas-$schemas_version
     [ -d "$schemas" ] && return
+    python3 -m pip --version >/dev/null 2>&1 || command_is_there pip3 python3-pip || return
     say "fetching schemas of Kubernetes (once)"
-    python3 -m pip download -q --no-deps --disable-pip-version-check -d "$work" "kubernetes-validate==$schemas_version" >&2 ||
-        fail "pip could not fetch kubernetes-validate $schemas_version (Debian: apt-get install python3-pip)"
-    python3 -m zipfile -e "$work"/kubernetes_validate-*.whl "$work/schemas"
+    fetch python3 -m pip download --no-deps --disable-pip-version-check -d "$work" "kubernetes-validate==$schemas_version" &&
+        fetch python3 -m zipfile -e "$work"/kubernetes_validate-*.whl "$work/schemas" || return
     local version
     mkdir "$work/parts"
     for version in "${kubernetes_versions[@]}"; do
@@ -81,12 +130,8 @@ schemas() {
     mv "$work/parts" "$schemas"
 }
 
-promtool_is_there() {
-    command -v promtool >/dev/null && return
-    say "installing promtool (package prometheus)"
-    [ "$(id -u)" = 0 ] || fail "promtool is not installed: apt-get install --no-install-recommends prometheus"
-    # Only the tool is wanted, not a server that runs.
-    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends prometheus >/dev/null
+kubeconform_is_there() {
+    go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$kubeconform_version" && kubernetes_schemas
 }
 
 # Through `helm template`, the way a user would.
@@ -123,36 +168,54 @@ refused() {
     grep -qF -- "$expected" "$work/out" || { echo "expected: $expected"; cat "$work/out"; return 1; }
 }
 
-[ -x "${THROUGHLINE_BIN:-}" ] || fail "THROUGHLINE_BIN names no program: cargo build, then THROUGHLINE_BIN=target/debug/throughline"
-go_tool helm helm.sh/helm/v3/cmd/helm "$helm_version"
-go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$kubeconform_version"
-go_tool docker-compose github.com/docker/compose/v2/cmd "$compose_version"
-schemas
-promtool_is_there
+chart_renders() {
+    local values name version conforms=$1
+    for values in helm/throughline/ci/*-values.yaml; do
+        name=$(basename "$values" -values.yaml)
+        check "chart, $name: lint" helm lint --strict --kube-version "${kubernetes_versions[-1]}" helm/throughline -f "$values"
+        if render -f "$values" >"$work/$name.yaml" 2>"$work/error"; then
+            [ "$conforms" = no ] || for version in "${kubernetes_versions[@]}"; do
+                check "chart, $name: Kubernetes $version" conforms "$version" "$work/$name.yaml"
+            done
+            check "chart, $name: configuration" config_is_taken "$work/$name.yaml"
+        else
+            check "chart, $name: template" sh -c "cat '$work/error'; false"
+        fi
+    done
+    for values in helm/throughline/ci/wrong/*.yaml; do
+        check "chart refuses $(basename "$values" .yaml)" refused "$values"
+    done
+}
+
+[ -x "${THROUGHLINE_BIN:-}" ] || {
+    say "THROUGHLINE_BIN names no program: cargo build, then THROUGHLINE_BIN=target/debug/throughline"
+    exit 1
+}
 
 for script in docker/*.sh scripts/*.sh; do
     check "$script is bash" bash -n "$script"
 done
-check "compose file" docker-compose --profile '*' config -q
 check "compose: configuration" env THROUGHLINE_INSTANCE=one "$THROUGHLINE_BIN" -c docker/throughline/throughline.yaml config show
-check "alert rules" promtool check rules docker/prometheus/alerts.yml
-check "alert rules: tests" promtool test rules docker/prometheus/alerts.test.yml
-check "alert rules: of the chart" rules_are_promtools
-check "prometheus: configuration" promtool check config --syntax-only docker/prometheus/prometheus.yml
-for values in helm/throughline/ci/*-values.yaml; do
-    name=$(basename "$values" -values.yaml)
-    check "chart, $name: lint" helm lint --strict --kube-version "${kubernetes_versions[-1]}" helm/throughline -f "$values"
-    if render -f "$values" >"$work/$name.yaml" 2>"$work/error"; then
-        for version in "${kubernetes_versions[@]}"; do
-            check "chart, $name: Kubernetes $version" conforms "$version" "$work/$name.yaml"
-        done
-        check "chart, $name: configuration" config_is_taken "$work/$name.yaml"
-    else
-        check "chart, $name: template" sh -c "cat '$work/error'; false"
-    fi
-done
-for values in helm/throughline/ci/wrong/*.yaml; do
-    check "chart refuses $(basename "$values" .yaml)" refused "$values"
-done
+if have "compose file" compose_reader; then
+    check "compose file" compose-reader docker-compose.yml
+fi
+promtool=no
+if have "alert rules and Prometheus's configuration (promtool)" command_is_there promtool prometheus; then
+    promtool=yes
+    check "alert rules" promtool check rules docker/prometheus/alerts.yml
+    check "alert rules: tests" promtool test rules docker/prometheus/alerts.test.yml
+    check "prometheus: configuration" promtool check config --syntax-only docker/prometheus/prometheus.yml
+fi
+if have "chart (helm)" go_tool helm helm.sh/helm/v3/cmd/helm "$helm_version"; then
+    conforms=no
+    have "chart against the schemas of Kubernetes (kubeconform)" kubeconform_is_there && conforms=yes
+    chart_renders "$conforms"
+    [ "$promtool" = no ] || check "alert rules: of the chart" rules_are_promtools
+fi
 
-[ "$failed" = 0 ] || fail "$failed checks failed"
+[ ${#unchecked[@]} = 0 ] || printf 'check-deploy: not checked: %s\n' "${unchecked[@]}" >&2
+[ "$failed" = 0 ] || {
+    say "$failed checks failed"
+    exit 1
+}
+[ ${#unchecked[@]} = 0 ] || exit 3
