@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test check check-deploy docs simulate simulate-bugs bench
+.PHONY: help setup setup-build demo test check check-deploy check-dashboard docs simulate simulate-bugs bench
 
 # A toolchain that setup has just installed is not yet on the caller's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
@@ -22,7 +22,7 @@ demo: setup-build ## The whole pipeline in one terminal: no Kafka, no configurat
 	@cargo build --bin throughline
 	@cargo run --quiet --bin throughline -- demo
 
-test: setup ## Everything that CI runs, tests on a real broker included
+test: setup ## Format, lints and all tests, those on a real broker included; CI runs this, then check-deploy
 	cargo fmt --check
 	cargo clippy --features faults --all-targets -- -D warnings
 	cargo test --features faults --no-fail-fast --lib --bins --tests
@@ -36,6 +36,10 @@ check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 check-deploy: setup-build ## Compose file, Helm chart, alert rules, as CI does: no cluster, no daemon
 	@cargo build --bin throughline
 	@THROUGHLINE_BIN="$${CARGO_TARGET_DIR:-target}/debug/throughline" scripts/check-deploy.sh
+
+check-dashboard: setup ## Each query of dashboard and alerts against a real Prometheus and the service under load
+	@cargo build --bin throughline
+	@THROUGHLINE_BIN="$${CARGO_TARGET_DIR:-target}/debug/throughline" scripts/check-dashboard.py
 
 docs: setup-build ## Writes the generated pages anew
 	@THROUGHLINE_BLESS=1 cargo test --quiet --test cli the_page_about_configuration
