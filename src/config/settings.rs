@@ -202,9 +202,9 @@ pub struct State {
     pub directory: PathBuf,
     /// Memory for state, all shards together, at least `limits::STATE_MEMORY_BYTES_MIN`.
     pub memory_bytes: usize,
-    /// How long an untouched key stays on fast disk.
+    /// Of no effect yet: there is one kind of disk.
     pub warm_ttl: Span,
-    /// How long an untouched key is kept at all; not shorter than `warm_ttl`.
+    /// How long, in event time, a sequence without `maxspan` may stay open; not shorter than `warm_ttl`.
     pub cold_ttl: Span,
 }
 

@@ -135,9 +135,9 @@ pub struct State {
     pub directory: Option<String>,
     /// Memory for state, all shards together; the disk store has a quarter of it. Default: 256MiB.
     pub memory: Option<ByteSize>,
-    /// How long an untouched key stays on fast disk. Default: 24h.
+    /// Of no effect yet: there is one kind of disk. Default: 24h.
     pub warm_ttl: Option<Duration>,
-    /// How long an untouched key is kept at all. Default: 7d.
+    /// How long, in event time, a sequence without `maxspan` may stay open. Default: 7d.
     pub cold_ttl: Option<Duration>,
 }
 
