@@ -26,6 +26,7 @@ PATH="$tools:$PATH"
 export GOTOOLCHAIN=auto
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+SECONDS=0
 failed=0
 unchecked=()
 
@@ -54,9 +55,10 @@ have() {
     return 1
 }
 
-# Runs what fetches or builds a tool, for ten minutes at most. What it said is shown if it fails.
+# Runs what fetches or builds a tool; all of them together have a quarter of an hour. What it said is shown if it fails.
 fetch() {
-    timeout 600 "$@" >"$work/log" 2>&1 && return
+    local left=$((900 - SECONDS))
+    [ "$left" -gt 0 ] && timeout "$left" "$@" >"$work/log" 2>&1 && return
     say "this failed: $*"
     tail -n 20 "$work/log" | sed 's/^/      /' >&2
     return 1
