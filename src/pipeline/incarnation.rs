@@ -17,7 +17,7 @@ use crate::broker::{BrokerError, ErrorKind};
 use crate::control::Control;
 use crate::epoch::{Committer, Notice, Order};
 use crate::event::SystemClock;
-use crate::source::{Phase, Source};
+use crate::source::Phase;
 
 /// Longest wait for threads to end after they were told to stop; a thread in a broker call that does not return is left
 /// behind, its producer fenced by the next incarnation.
@@ -55,9 +55,9 @@ impl<'a> Incarnation<'a> {
         if let Some(fetcher) = fetcher {
             start("fetcher".into(), None, Box::new(move || fetcher.run()))?;
         }
-        for (index, parts) in sources.into_iter().enumerate() {
+        for (index, seed) in sources.into_iter().enumerate() {
             let cpu = spec.placement.sources.get(index).copied().flatten();
-            start(format!("source-{index}"), cpu, Box::new(move || Source::new(parts).run()))?;
+            start(format!("source-{index}"), cpu, Box::new(move || seed().run()))?;
         }
         for (index, parts) in shards.into_iter().enumerate() {
             let cpu = spec.placement.shards.get(index).copied().flatten();

@@ -27,7 +27,7 @@ use crate::shard::fetch::{Asked, Fetcher, Line};
 use crate::shard::worker::{Carriers, ShardState, Worker};
 use crate::sink::{CorrelationEncoder, DeadLetterEncoder};
 use crate::source::outgoing::Outgoing;
-use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, SourceParts, Stream, StreamReader};
+use crate::source::{Board, Command, PhaseCell, Processor, Request, Router, Source, SourceParts, Stream, StreamReader};
 use crate::telemetry::liveness::Pulse;
 use crate::telemetry::metrics::ShardMetrics;
 
@@ -81,6 +81,9 @@ impl ShardParts {
     }
 }
 
+/// How a source is built, on its own thread as a shard is: the detector in it is the index of all rules, read at every event.
+pub(super) type SourceSeed = Box<dyn FnOnce() -> Source + Send>;
+
 /// What the group thread serves.
 pub(super) struct GroupParts {
     pub membership: Membership,
@@ -92,7 +95,7 @@ pub(super) struct GroupParts {
 
 /// See the module.
 pub(super) struct Parts {
-    pub sources: Vec<SourceParts>,
+    pub sources: Vec<SourceSeed>,
     pub shards: Vec<ShardParts>,
     pub committer: CommitterParts,
     /// Its other half.
@@ -278,28 +281,40 @@ impl Wires {
         }
     }
 
-    fn source(&self, spec: &Spec, index: usize, mut outgoing: Outgoing, streams: &[Arc<Stream>]) -> SourceParts {
+    fn source(&self, spec: &Spec, index: usize, mut outgoing: Outgoing, streams: &Arc<Vec<Arc<Stream>>>) -> SourceSeed {
         if spec.locality == Locality::Instance
             && let Some(recovery) = &self.recovery
         {
             outgoing.restore(0, recovery.instance_watermark());
         }
-        SourceParts {
-            bell: self.sources[index].clone(),
-            commands: self.commands[index].1.clone(),
-            requests: self.requests.0.clone(),
-            outgoing,
-            processor: processor(spec, streams, self.shards.len()).traced(self.control.tracer().is_some()),
-            board: self.board.clone(),
-            clock: Arc::clone(&self.clock),
-            barriers: self.barriers.clone(),
-            phase: self.phase.clone(),
-            bounded: spec.until_end,
-            one_task: spec.locality == Locality::Instance,
-            gate: self.control.gate().clone(),
-            pulse: self.control.liveness().pulse(format!("source-{index}")),
-            metrics: self.control.metrics().source(index),
-        }
+        let (plan, streams, shards) = (Arc::clone(&spec.plan), Arc::clone(streams), self.shards.len());
+        let (bell, commands) = (self.sources[index].clone(), self.commands[index].1.clone());
+        let (requests, board, clock) = (self.requests.0.clone(), self.board.clone(), Arc::clone(&self.clock));
+        let (barriers, phase) = (self.barriers.clone(), self.phase.clone());
+        let (bounded, one_task) = (spec.until_end, spec.locality == Locality::Instance);
+        let (gate, traced) = (self.control.gate().clone(), self.control.tracer().is_some());
+        let (metrics, liveness) = (self.control.metrics().source(index), self.control.liveness().clone());
+        Box::new(move || {
+            let processor = processor(&plan, &streams, shards).traced(traced);
+            // Watched only from here on: the index of very many rules takes longer than a step may.
+            let pulse = liveness.pulse(format!("source-{index}"));
+            Source::new(SourceParts {
+                bell,
+                commands,
+                requests,
+                outgoing,
+                processor,
+                board,
+                clock,
+                barriers,
+                phase,
+                bounded,
+                one_task,
+                gate,
+                pulse,
+                metrics,
+            })
+        })
     }
 
     fn shard(&self, spec: &Spec, index: usize, rings: Vec<Consumer<ToShard>>, reports: Producer<Report>) -> ShardParts {
@@ -410,8 +425,7 @@ impl Wires {
     }
 }
 
-fn processor(spec: &Spec, streams: &[Arc<Stream>], shards: usize) -> Processor {
-    let plan = &spec.plan;
+fn processor(plan: &Arc<Plan>, streams: &[Arc<Stream>], shards: usize) -> Processor {
     let reader = |stream: &Arc<Stream>| {
         let fields =
             StreamFields { time: stream.time.clone(), id: stream.id.clone(), category: stream.category.clone() };

@@ -53,7 +53,7 @@ impl Stepped {
         let Parts { sources, shards, committer, transactor, fetcher, group, hand, .. } =
             Parts::new(spec, control, clock, pump)?;
         Ok(Stepped {
-            sources: sources.into_iter().map(|parts| RefCell::new(Some(Source::new(parts)))).collect(),
+            sources: sources.into_iter().map(|seed| RefCell::new(Some(seed()))).collect(),
             shards: shards.into_iter().map(|parts| RefCell::new(Some(parts.build()))).collect(),
             committer: RefCell::new(Some(Committer::in_one(committer, transactor))),
             fetcher: RefCell::new(fetcher),

@@ -38,6 +38,10 @@ impl Place {
 }
 
 /// Spawns a thread, pinned to its place if it has one.
+///
+/// Pinned before `body` runs: Linux puts a page on the NUMA node of the thread that first touches it, and the allocator gives
+/// threads arenas of their own, so what a body builds and later allocates lies on its node. No memory policy is set: containers
+/// refuse that by default, and it would add nothing.
 pub(super) fn spawn(
     name: String,
     place: Option<Place>,
