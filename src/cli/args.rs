@@ -89,6 +89,8 @@ pub enum Verb {
     Rules(rules::RulesArgs),
     /// Show the configuration in force, or its schema
     Config(config::ConfigArgs),
+    /// Show the processors of this machine, and which threads the configuration would put on them
+    Topology,
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Ask the running service of this configuration how it is; status 0: it does its work

@@ -25,6 +25,7 @@ mod search;
 mod service;
 mod show;
 mod state;
+mod topology;
 mod validate;
 mod version;
 
@@ -87,6 +88,7 @@ impl Cli {
             Verb::Validate(args) => validate::execute(&self.global, args, out),
             Verb::Rules(args) => rules::execute(&self.global, args, out),
             Verb::Config(args) => config::execute(&self.global, args, out),
+            Verb::Topology => topology::execute(&self.global, out),
             Verb::Completions(args) => completions::execute(args, out),
             Verb::Healthcheck(args) => healthcheck::execute(&self.global, args, out),
             Verb::Version => version::execute(out),

@@ -13,7 +13,7 @@ use crate::limits::{STATE_GAPS_SHARE, STORE_CACHE_SHARE, STORE_WRITE_BUFFER_SHAR
 use crate::pipeline::{self, Locality, PipelineError, Spec, Stage};
 use crate::rules::plan::Plan;
 use crate::source::Stream;
-use crate::topology::{PinRequest, PlanError, Request, Topology};
+use crate::topology::{PinRequest, Placement, PlanError, Request, Topology};
 
 use super::note;
 
@@ -92,12 +92,12 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         }
     };
     let broker: Arc<dyn Broker> = Arc::new(kafka(settings)?);
-    let topology = Topology::detect();
-    let request = Request { sources: settings.workers.sources, shards: settings.workers.shards, pin: pin(settings) };
-    let setup = |error: PlanError| PipelineError { stage: Stage::Setup, message: error.to_string() };
-    let placement = topology.plan(&request).map_err(setup)?;
+    let (topology, placement) = place(settings)?;
     if let Some(reason) = &placement.unpinned_because {
         tracing::info!(reason, "threads are not pinned");
+    }
+    for line in topology.table(&placement).to_string().lines() {
+        tracing::debug!("topology: {line}");
     }
     Ok(Spec {
         plan: Arc::new(plan),
@@ -123,6 +123,15 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         stamp: true,
         startup_timeout: STARTUP_TIMEOUT,
     })
+}
+
+/// The machine, and where a configuration puts threads on it.
+pub fn place(settings: &Settings) -> Result<(Topology, Placement), PipelineError> {
+    let topology = Topology::detect();
+    let request = Request { sources: settings.workers.sources, shards: settings.workers.shards, pin: pin(settings) };
+    let setup = |error: PlanError| PipelineError { stage: Stage::Setup, message: error.to_string() };
+    let placement = topology.plan(&request).map_err(setup)?;
+    Ok((topology, placement))
 }
 
 /// What is left of the memory for state beside what the store takes, epochs under way and what the allocator cannot use.

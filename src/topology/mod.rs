@@ -4,30 +4,23 @@
 //! quotas), and pins threads. Pinning only makes things faster: wherever it is not possible, threads run unpinned and that
 //! is said once. Decides no numbers that the configuration gave.
 
+mod machine;
 mod plan;
+mod table;
+#[cfg(test)]
+mod tests;
 
+pub use machine::{Cpu, Machine};
 pub use plan::{PinRequest, Placement, PlanError, Request, plan};
+pub use table::Table;
 
 use std::num::NonZero;
 
+use hwlocality::bitmap::BitmapIndex;
 use hwlocality::cpu::binding::CpuBindingFlags;
 use hwlocality::cpu::cpuset::CpuSet;
-use hwlocality::object::types::ObjectType;
 
 use crate::telemetry::First;
-
-/// A logical processor that this process may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cpu {
-    /// As the operating system numbers it.
-    pub os_index: usize,
-    /// The physical core, by its logical index.
-    pub core: usize,
-    /// The NUMA node, by its number; 0 where there is but one.
-    pub numa_node: usize,
-    /// 0 for the first processor of its core, 1 and up for its hyper-threads.
-    pub sibling: usize,
-}
 
 /// Why a thread could not be pinned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +28,9 @@ pub enum BindError {
     /// hwloc could not read the machine.
     #[error("the machine's topology cannot be read")]
     NoTopology,
+    /// The topology was given in the environment (`HWLOC_XMLFILE`, `HWLOC_SYNTHETIC`).
+    #[error("the topology in the environment (HWLOC_XMLFILE, HWLOC_SYNTHETIC) is not known to be this machine's")]
+    NotThisMachine,
     /// No processor has this number.
     #[error("processor {0} does not exist or may not be used")]
     NoSuchCpu(usize),
@@ -48,61 +44,65 @@ pub enum BindError {
     },
 }
 
-/// The machine as this process sees it.
+/// The machine as this process sees it, and the means to pin threads on it.
 pub struct Topology {
     hwloc: Option<hwlocality::Topology>,
-    cpus: Vec<Cpu>,
-    parallelism: usize,
+    machine: Machine,
 }
 
 impl std::fmt::Debug for Topology {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Topology").field("cpus", &self.cpus).field("parallelism", &self.parallelism).finish()
+        f.debug_struct("Topology").field("machine", &self.machine).finish()
     }
 }
 
 impl Topology {
     /// Reads the machine. Never fails: what cannot be read is logged, and then nothing is pinned.
     pub fn detect() -> Topology {
-        // Knows affinity masks and cgroup quotas, so it also serves where hwloc does not.
+        // Knows affinity masks and the quotas of cgroups v1 and v2 (all groups above us included, rounded down), so it also
+        // serves where hwloc does not.
         let parallelism = std::thread::available_parallelism().map_or(1, NonZero::get);
         match hwlocality::Topology::new() {
+            Ok(hwloc) if hwloc.is_this_system() => {
+                let bound = hwloc.cpu_binding(CpuBindingFlags::PROCESS).ok();
+                let machine = Machine::read(&hwloc, bound.as_ref(), parallelism);
+                Topology { hwloc: Some(hwloc), machine }
+            }
             Ok(hwloc) => {
-                let cpus = usable_cpus(&hwloc);
-                Topology { hwloc: Some(hwloc), cpus, parallelism }
+                // A machine that is only described: our masks and quotas say nothing about it.
+                let machine = Machine::read(&hwloc, None, usize::MAX);
+                Topology { hwloc: Some(hwloc), machine }
             }
             Err(error) => {
                 tracing::warn!(%error, "the machine's topology cannot be read: threads run unpinned");
-                Topology { hwloc: None, cpus: Vec::new(), parallelism }
+                Topology { hwloc: None, machine: Machine { parallelism, ..Machine::default() } }
             }
         }
     }
 
-    /// The processors this process may use, best first: whole cores of the first NUMA node, of the next, ...; then the
-    /// hyper-threads of the same cores. Empty if the topology cannot be read.
-    pub fn cpus(&self) -> &[Cpu] {
-        &self.cpus
-    }
-
-    /// How many threads can be busy at a time: processors, or fewer under a CPU quota.
-    pub fn parallelism(&self) -> usize {
-        self.parallelism
+    /// What this process has of the machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// How many threads of each kind, and where.
     pub fn plan(&self, request: &Request) -> Result<Placement, PlanError> {
-        plan(&self.cpus, self.parallelism, request)
+        plan(&self.machine, request)
+    }
+
+    /// The machine with a placement on it, for people.
+    pub fn table<'a>(&'a self, placement: &'a Placement) -> Table<'a> {
+        Table { machine: &self.machine, placement }
     }
 
     /// Pins the calling thread to one processor.
     pub fn bind_current_thread(&self, cpu: usize) -> Result<(), BindError> {
         let hwloc = self.hwloc.as_ref().ok_or(BindError::NoTopology)?;
-        let set = self
-            .cpus
-            .iter()
-            .find(|known| known.os_index == cpu)
-            .and_then(|known| cpu_set(known.os_index))
-            .ok_or(BindError::NoSuchCpu(cpu))?;
+        if !hwloc.is_this_system() {
+            return Err(BindError::NotThisMachine);
+        }
+        let known = self.machine.cpu(cpu).ok_or(BindError::NoSuchCpu(cpu))?;
+        let set = cpu_set(known.os_index).ok_or(BindError::NoSuchCpu(cpu))?;
         hwloc
             .bind_cpu(&set, CpuBindingFlags::THREAD)
             .map_err(|error| BindError::Refused { cpu, reason: error.to_string() })
@@ -121,57 +121,5 @@ impl Topology {
 }
 
 fn cpu_set(os_index: usize) -> Option<CpuSet> {
-    let index = hwlocality::bitmap::BitmapIndex::try_from(os_index).ok()?;
-    Some(CpuSet::from(index))
-}
-
-fn usable_cpus(hwloc: &hwlocality::Topology) -> Vec<Cpu> {
-    // The cgroup's cpuset is in `allowed`; an affinity mask (taskset) only in the binding of the process.
-    let allowed = hwloc.allowed_cpuset();
-    let bound = hwloc.cpu_binding(CpuBindingFlags::PROCESS).ok();
-    let usable = |index: usize| {
-        hwlocality::bitmap::BitmapIndex::try_from(index)
-            .is_ok_and(|at| allowed.is_set(at) && bound.as_ref().is_none_or(|set| set.is_empty() || set.is_set(at)))
-    };
-    let mut cpus: Vec<Cpu> = Vec::new();
-    for pu in hwloc.objects_with_type(ObjectType::PU) {
-        let Some(os_index) = pu.os_index().filter(|index| usable(*index)) else { continue };
-        let core = pu.first_ancestor_with_type(ObjectType::Core).map_or(os_index, |core| core.logical_index());
-        let numa_node = pu.nodeset().and_then(|nodes| nodes.first_set()).map_or(0, usize::from);
-        let sibling = cpus.iter().filter(|known| known.core == core).count();
-        cpus.push(Cpu { os_index, core, numa_node, sibling });
-    }
-    cpus.sort_by_key(|cpu| (cpu.sibling, cpu.numa_node, cpu.core, cpu.os_index));
-    cpus
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_has_processors_and_threads_can_be_pinned_to_each() {
-        let topology = Topology::detect();
-        assert!(topology.parallelism() >= 1);
-        assert!(!topology.cpus().is_empty(), "hwloc finds no processor");
-        for cpu in topology.cpus() {
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    topology.bind_current_thread(cpu.os_index).expect("an allowed processor can be bound");
-                    let hwloc = topology.hwloc.as_ref().expect("detected");
-                    let bound = hwloc.cpu_binding(CpuBindingFlags::THREAD).expect("the binding can be read");
-                    assert_eq!(Some(bound), cpu_set(cpu.os_index));
-                });
-            });
-        }
-    }
-
-    #[test]
-    fn a_processor_that_is_not_there_is_refused() {
-        let topology = Topology::detect();
-        assert_eq!(topology.bind_current_thread(1 << 20), Err(BindError::NoSuchCpu(1 << 20)));
-        let blind = Topology { hwloc: None, cpus: Vec::new(), parallelism: 2 };
-        assert_eq!(blind.bind_current_thread(0), Err(BindError::NoTopology));
-        blind.place_current_thread(Some(0));
-    }
+    BitmapIndex::try_from(os_index).ok().map(CpuSet::from)
 }

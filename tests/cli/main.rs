@@ -6,6 +6,7 @@ mod deploy;
 mod manners;
 mod reference;
 mod settings;
+mod topology;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
