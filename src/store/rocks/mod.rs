@@ -135,9 +135,10 @@ impl RocksStore {
         let number = self.batches.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let numbered = |batch: &mut WriteBatch| {
             fill(batch)?;
-            layout::BATCH_KEYS
-                .into_iter()
-                .try_for_each(|(family, key)| Ok(batch.put_cf(self.family(family)?, key, number.to_be_bytes())))
+            for (family, key) in layout::BATCH_KEYS {
+                batch.put_cf(self.family(family)?, key, number.to_be_bytes());
+            }
+            Ok(())
         };
         self.put(numbered, true)
     }
@@ -328,7 +329,11 @@ impl Store for RocksStore {
         self.told("write to the scratch space", || {
             self.attempt("store.scratch")?;
             let scratch = self.family(Family::Scratch)?;
-            self.put(|writes| Ok(entries.iter().for_each(|(key, value)| writes.put_cf(scratch, key, value))), false)
+            let fill = |writes: &mut WriteBatch| {
+                entries.iter().for_each(|(key, value)| writes.put_cf(scratch, key, value));
+                Ok(())
+            };
+            self.put(fill, false)
         })
     }
 
@@ -354,7 +359,11 @@ impl Store for RocksStore {
                 return Ok(());
             }
             let scratch = self.family(Family::Scratch)?;
-            self.put(|writes| Ok(writes.delete_range_cf(scratch, from, to)), false)
+            let fill = |writes: &mut WriteBatch| {
+                writes.delete_range_cf(scratch, from, to);
+                Ok(())
+            };
+            self.put(fill, false)
         })
     }
 }
