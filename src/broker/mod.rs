@@ -203,6 +203,11 @@ pub trait Broker: Send + Sync {
     /// Joins the group.
     fn join(&self, subscription: &Subscription, events: Box<dyn GroupEvents>) -> Result<Box<dyn Group>, BrokerError>;
 
+    /// How long the group keeps the place of a member that is silent.
+    fn session_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// The instances now in the group, by instance name, ours excluded.
     fn other_members(&self, timeout: Duration) -> Result<Vec<String>, BrokerError>;
 

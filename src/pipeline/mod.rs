@@ -37,6 +37,9 @@ use crate::epoch::Progress;
 use breaker::{Breaker, OPENINGS_MAX, Verdict};
 use incarnation::{End, Incarnation};
 
+/// A coordinator takes notice of a session's end somewhat late.
+const SESSION_LOOKS_EVERY: Duration = Duration::from_secs(1);
+
 /// Runs the pipeline until its input ends (a bounded one), [`Control`] stops it, or it cannot go on. Returns the totals of
 /// everything committed.
 pub fn run(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
@@ -79,7 +82,12 @@ fn run_incarnations(spec: &Spec, control: &Control) -> Result<Progress, Pipeline
         };
         control.set_condition(Condition::Failed(error.to_string()));
         tracing::warn!(%error, attempt = openings, pause_ms = pause.as_millis() as u64, "starting again from the committed offsets");
-        while !breaker.may_try(Instant::now()) {
+        // A member that comes back at once under its name is given its old share again, with no rebalance. In the middle of one, what
+        // it had given up would then stay with nobody: so it comes back when the group has given its place away.
+        let shared = spec.locality == Locality::Partition && error.kind == ErrorKind::Abortable;
+        let absent = if shared { spec.broker.session_timeout() + SESSION_LOOKS_EVERY } else { Duration::ZERO };
+        let back = Instant::now() + absent;
+        while !breaker.may_try(Instant::now()) || Instant::now() < back {
             if control.is_stopping() {
                 return Ok(control.progress());
             }

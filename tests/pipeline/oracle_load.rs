@@ -114,7 +114,7 @@ pub const WIDE: &str = r#"
 id: wide
 events:
   some: any where w != null
-correlation: {type: event_count, rules: [some], group-by: [w], timespan: 2d, condition: {gte: 6}}
+correlation: {type: event_count, rules: [some], group-by: [w], timespan: 2d, condition: {gte: 4}}
 "#;
 
 /// 2026-01-01T00:00:00Z in milliseconds.

@@ -30,7 +30,7 @@ fn a_thread_that_stands_still_aborts_the_process_which_then_goes_on_where_it_was
     let app = app(kafka(), 4, "epoch: 50ms\nworkers: {shards: 2, sources: 2}");
     let mut load = Load::new(&app, 1);
     load.write(4_000);
-    for (point, thread) in [("source.barrier", "source-"), ("shard.persist", "shard-"), ("epoch.begun", "committer")] {
+    for (point, thread) in [("source.barrier", "source-"), ("shard.persist", "shard-"), ("epoch.begun", "transactor")] {
         // Longer than the test has patience: that it ends is not that it woke up.
         let mut service = start_to_die(&app, "one", &format!("{point}:5=sleep:600000"));
         aborted_for(&mut service, thread, || load.trickle());

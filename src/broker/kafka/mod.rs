@@ -98,6 +98,10 @@ impl Broker for KafkaBroker {
         changelog::bounds(&self.lookup, topic, partitions, timeout)
     }
 
+    fn session_timeout(&self) -> Duration {
+        self.settings.session_timeout()
+    }
+
     fn read_log(
         &self,
         topic: &str,

@@ -223,6 +223,12 @@ impl KafkaSettings {
         config
     }
 
+    /// How long the coordinator waits for a sign of a member.
+    pub(super) fn session_timeout(&self) -> Duration {
+        let millis = self.consumer(true, 1).get("session.timeout.ms").and_then(|value| value.parse().ok());
+        Duration::from_millis(millis.unwrap_or(10_000))
+    }
+
     /// How long the coordinator lets a transaction of ours stay open.
     pub(super) fn transaction_timeout(&self) -> Duration {
         let millis = self.producer(true).get("transaction.timeout.ms").and_then(|value| value.parse().ok());
