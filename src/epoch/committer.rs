@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::assembly::{Assembly, Epoch};
 use super::spans;
@@ -133,9 +133,10 @@ impl Committer {
         parts: CommitterParts,
         transactor: TransactorParts,
     ) -> (Committer, impl FnOnce(&dyn Fn() -> bool) + Send) {
-        let (epochs, to_commit) = bounded(EPOCHS_IN_FLIGHT);
-        // Never full: an answer for each epoch in flight.
-        let (answer, answers) = bounded(EPOCHS_IN_FLIGHT);
+        // Few epochs are in flight, but not at most EPOCHS_IN_FLIGHT: flushes and the end ask for more. Neither end may ever wait
+        // for the other.
+        let (epochs, to_commit) = unbounded();
+        let (answer, answers) = unbounded();
         let (transactor, bell) = (Transactor::new(transactor), parts.bell.clone());
         let body = move |stop: &dyn Fn() -> bool| transactor.run(&to_commit, &answer, &bell, stop);
         (Self::new(parts, Line::There(epochs, answers)), body)
