@@ -211,6 +211,13 @@ pub trait Broker: Send + Sync {
     /// The instances now in the group, by instance name, ours excluded.
     fn other_members(&self, timeout: Duration) -> Result<Vec<String>, BrokerError>;
 
+    /// All partitions that members of our group own. `None`: it is not settled, or this kind of broker leaves no partition without
+    /// an owner.
+    fn owned(&self, timeout: Duration) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        let _ = timeout;
+        Ok(None)
+    }
+
     /// A producer. Transactional: earlier transactions of the same instance are finished and its older producer is fenced
     /// before this returns. `log`: the topic that [`Producer::log_ends`] tells of.
     fn producer(&self, transactional: bool, log: Option<&str>) -> Result<Box<dyn Producer>, BrokerError>;

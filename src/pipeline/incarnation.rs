@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::lag;
 use super::lookup::alone_message;
 use super::membership::sleep_a_little;
+use super::owners::Owners;
 use super::parts::{GroupParts, Hand, Parts};
 use super::spec::{Locality, PipelineError, Spec, Stage};
 use super::threads::{Place, spawn};
@@ -46,7 +47,7 @@ impl<'a> Incarnation<'a> {
     /// Builds everything and starts all threads.
     pub fn start(spec: &'a Spec, control: &'a Control) -> Result<Self, BrokerError> {
         let parts = Parts::new(spec, control, Arc::new(SystemClock), Arc::new(sleep_a_little))?;
-        let Parts { sources, shards, committer, transactor, fetcher, group, hand, obituaries } = parts;
+        let Parts { sources, shards, committer, transactor, fetcher, group, hand, obituaries, inputs } = parts;
         let mut threads = Vec::new();
         let mut start = |name: String, cpu: Option<usize>, body: Box<dyn FnOnce() + Send>| {
             let place = Place::of(spec.topology.as_ref(), cpu);
@@ -81,8 +82,11 @@ impl<'a> Incarnation<'a> {
         if spec.state.is_some() {
             let (broker, control) = (Arc::clone(&spec.broker), control.clone());
             let (phase, bell) = (hand.phase.clone(), hand.lag.clone());
-            let inputs: Vec<String> = spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect();
-            let body = move || lag::watch(&*broker, &inputs, control.metrics(), &phase, &bell);
+            // Alone, one owns all.
+            let shared = spec.locality == Locality::Partition;
+            let owners = shared.then(|| Owners::new(inputs, &spec.instance, obituaries.clone()));
+            let topics: Vec<String> = spec.streams.iter().flat_map(|stream| stream.topics.clone()).collect();
+            let body = move || lag::watch(&*broker, &topics, owners, control.metrics(), (&phase, &bell));
             start("lag".into(), None, Box::new(body))?;
         }
         Ok(Incarnation { spec, control, hand, threads, assigned_seen: Vec::new() })

@@ -1,10 +1,12 @@
 //! The thread that asks the brokers where our partitions end: for the lag, also of partitions that are held or paused, and for
-//! whether the brokers answer at all. On the look-up's connections, so that it neither waits for a fetch nor delays the group.
+//! whether the brokers answer at all. On the look-up's connections, so that it neither waits for a fetch nor delays the group. At the
+//! same pace it looks whether every partition has an owner.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::owners::Owners;
 use crate::broker::Broker;
 use crate::ring::Bell;
 use crate::source::{Phase, PhaseCell};
@@ -20,12 +22,23 @@ const ASK_FIRST_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// Asks until the pipeline stops. It starts after the broker has answered the pipeline.
-pub(super) fn watch(broker: &dyn Broker, inputs: &[String], metrics: &Metrics, phase: &PhaseCell, bell: &Bell) {
+pub(super) fn watch(
+    broker: &dyn Broker,
+    inputs: &[String],
+    mut owners: Option<Owners>,
+    metrics: &Metrics,
+    (phase, bell): (&PhaseCell, &Bell),
+) {
     let stopped = || phase.get() == Phase::Stop;
     metrics.lag.broker_up.set(1);
+    let mut looked = Instant::now();
     while !stopped() {
         let up = ask(broker, inputs, metrics, stopped);
         metrics.lag.broker_up.set(up.into());
+        if let Some(owners) = owners.as_mut().filter(|_| up && looked.elapsed() >= ASK_EVERY) {
+            owners.look(broker);
+            looked = Instant::now();
+        }
         let unknown = metrics.partitions().iter().any(|(_, shown)| shown.end.get() < 0);
         bell.wait(stopped, Some(if unknown { ASK_FIRST_EVERY } else { ASK_EVERY }));
     }

@@ -16,6 +16,7 @@ mod incarnation;
 mod lag;
 mod lookup;
 mod membership;
+mod owners;
 mod parts;
 mod spec;
 mod state;

@@ -106,6 +106,8 @@ pub(super) struct Parts {
     pub hand: Hand,
     /// For threads to tell of their own death.
     pub obituaries: Sender<Notice>,
+    /// Every input partition.
+    pub inputs: Arc<Vec<TopicPartition>>,
 }
 
 /// The pipeline's hand on its parts.
@@ -178,6 +180,7 @@ impl Parts {
             },
             hand: wires.hand(),
             obituaries: wires.notices.0.clone(),
+            inputs: Arc::clone(&wires.inputs),
         })
     }
 }

@@ -20,7 +20,7 @@ pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, S
         }
         Request::Remove(from, to) => store.scratch_delete(&from, &to).map(|()| None),
         Request::Keys(life, stems) => Ok(Some(Reply::Keys(life, parts_of(store, stems)?))),
-        Request::Due { life, from, to, end } => {
+        Request::Due { life, decide, from, to, end } => {
             let (mut due, mut next) = (Vec::new(), None);
             store.scratch_scan(&from, &end, &mut |key, _| {
                 if due.len() < DUE_AT_ONCE && key < &*to {
@@ -30,7 +30,7 @@ pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, S
                 next = Some(key.to_vec());
                 ControlFlow::Break(())
             })?;
-            Ok(Some(Reply::Due { life, due, next }))
+            Ok(Some(Reply::Due { life, decide, due, next }))
         }
         Request::Blocks(life, keys) => {
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();

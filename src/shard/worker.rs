@@ -326,8 +326,13 @@ impl Worker {
             self.core.finish(&mut self.out);
             self.ask();
         }
+        if !self.finishing || self.core.waits() {
+            return;
+        }
         // What was evicted is decided too, as it comes back.
-        if self.finishing && !self.core.waits() {
+        if self.core.is_undecided() {
+            self.barriers.want();
+        } else {
             self.finished = true;
             self.ship(None);
             self.send(Report { finished: true, ..Report::default() });

@@ -301,6 +301,10 @@ impl<'a> Engine<'a> {
         newest.into_iter().for_each(|time| self.watermark(Timestamp(nanos(time))));
         self.cores.iter_mut().for_each(|core| core.finish(&mut self.out));
         self.serve();
+        while self.cores.iter().any(Core::is_undecided) {
+            self.end_epoch();
+            self.serve();
+        }
         let correlations = std::mem::take(&mut self.out.correlations);
         let mut findings: Vec<_> = correlations.iter().map(|c| (self.finding(c), c.id.to_string())).collect();
         findings.sort();

@@ -226,6 +226,7 @@ fn kind_of(key: &[u8]) -> &'static str {
             match reader.byte().expect("a tag") {
                 1 => "rule",
                 2 => "waiting",
+                3 => "suppression",
                 other => panic!("a key's part of tag {other}: give it a name here"),
             }
         }

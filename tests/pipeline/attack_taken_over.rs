@@ -97,10 +97,17 @@ fn stopped_until_its_own_name_took_over_elsewhere_it_commits_nothing() {
 
 /// Lets `one` die at `point`, where partitions are taken from it, and `two` go on alone.
 fn die_in_a_rebalance(app: &App, load: &mut Load, point: &str) -> Service {
+    let mut two = die_for(app, load, point);
+    work_on(app, load, &mut [&mut two]);
+    two
+}
+
+/// Lets `one` die at `point`, where partitions are taken from it for `two`.
+fn die_for(app: &App, load: &mut Load, point: &str) -> Service {
     let mut one = start_to_die(app, "one", point);
     work_on(app, load, &mut [&mut one]);
     loop {
-        let mut two = app.start("two", &[]);
+        let two = app.start("two", &[]);
         wait_until("partitions have moved", SOON, || {
             load.trickle();
             !one.is_running() || two.log().contains("going on from it")
@@ -108,7 +115,6 @@ fn die_in_a_rebalance(app: &App, load: &mut Load, point: &str) -> Service {
         if !one.is_running() {
             let status = one.feed_until_ended(|| {});
             assert!(was_killed(status), "{point}: ended with {status}\n{}", one.log());
-            work_on(app, load, &mut [&mut two]);
             return two;
         }
         // A transaction met the new generation first: `one` began anew and had nothing to give. Once more.
@@ -122,6 +128,19 @@ fn killed_while_partitions_move_nothing_goes_with_it() {
     let (app, mut load) = app_of(BY_PARTITION, 4);
     die_in_a_rebalance(&app, &mut load, "revoke.released").kill();
     let mut two = die_in_a_rebalance(&app, &mut load, "revoke.committed");
+    let mut one = app.start("one", &[]);
+    work_on(&app, &mut load, &mut [&mut one, &mut two]);
+    one.kill();
+    two.kill();
+    finish_alone(&app);
+}
+
+#[test]
+fn what_a_member_had_given_up_finds_an_owner_though_it_dies_and_is_back_at_once() {
+    let (app, mut load) = app_of(BY_PARTITION, 6);
+    // Back within its session, it is given its old share by the coordinator, without a rebalance: what it had given up for the
+    // other is nobody's. All records of it wait until somebody sees to it.
+    let mut two = die_for(&app, &mut load, "revoke.committed");
     let mut one = app.start("one", &[]);
     work_on(&app, &mut load, &mut [&mut one, &mut two]);
     one.kill();

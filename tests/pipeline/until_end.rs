@@ -125,3 +125,37 @@ fn what_waited_for_order_at_the_end_is_decided_once() {
     app.until_end();
     assert_eq!(app.correlations().len(), 1, "the next run does not find it again");
 }
+
+#[test]
+fn keys_that_have_left_memory_are_decided_and_what_is_half_open_goes_on_in_the_next_run() {
+    const USERS: usize = 40_000;
+    let rules = "id: silence\nquery: |\n  sequence by user with maxspan=1h [any where kind == \"a\"] ![any where kind == \"b\"]\n---\n\
+                 id: pair\nquery: |\n  sequence by user with maxspan=1h [any where kind == \"a\"] [any where kind == \"c\"]\n";
+    // A fifth of it fits.
+    let app = App::new(kafka(), 2, rules).settings("state: {memory: 16MiB}\nepoch: 50ms");
+    let event = |n: usize, kind: &str, user: usize| {
+        let time = 1_767_225_600_000 + n as i64;
+        NewRecord::value(format!(r#"{{"time":{time},"id":"{n}","kind":"{kind}","user":"user-{user}"}}"#))
+    };
+    let of = |rule: &str| {
+        let found = app.correlations().into_iter().filter(|found| found["rule"]["id"] == rule);
+        let mut users: Vec<String> = found.map(|c| c["key"]["user"].as_str().expect("a user").to_owned()).collect();
+        users.sort_unstable();
+        users
+    };
+    app.kafka.produce(&app.topic, (0..USERS).map(|n| event(n, "a", n).to((n % 2) as i32)));
+    assert_eq!(app.until_end()[&app.topic]["matched"], USERS as u64);
+    let mut everyone: Vec<String> = (0..USERS).map(|user| format!("user-{user}")).collect();
+    everyone.sort_unstable();
+    assert!(of("silence") == everyone, "{} of {USERS} were decided", of("silence").len());
+    assert!(of("pair").is_empty());
+    // The end of the input was no time of the data: those that left memory first are there still.
+    let come_back = [0, 1, 7_000, USERS - 1];
+    let later = (0..).zip(come_back).map(|(n, user)| event(USERS + n, "c", user).to((user % 2) as i32));
+    app.kafka.produce(&app.topic, later);
+    app.until_end();
+    let mut completed: Vec<String> = come_back.iter().map(|user| format!("user-{user}")).collect();
+    completed.sort_unstable();
+    assert_eq!(of("pair"), completed);
+    assert_eq!(of("silence").len(), USERS, "nobody is decided twice");
+}

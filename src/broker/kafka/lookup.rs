@@ -65,6 +65,11 @@ impl Lookup {
         Ok(Lookup { client: Arc::new(client), settings: Arc::new(settings.clone()) })
     }
 
+    /// The client that asks.
+    pub(super) fn client(&self) -> &BaseConsumer<ClientLog> {
+        &self.client
+    }
+
     /// A failed question, with the reason that the client itself gives, which says more than the question's own code.
     pub(super) fn failed(&self, what: &str, error: &KafkaError) -> BrokerError {
         // Errors of connections wait as events, among others, until they are fetched.

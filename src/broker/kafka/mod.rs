@@ -29,6 +29,7 @@ mod lookup;
 mod native;
 mod native_ask;
 mod offsets;
+mod owners;
 mod producer;
 mod rebalance;
 mod restore;
@@ -72,6 +73,10 @@ impl Broker for KafkaBroker {
 
     fn join(&self, subscription: &Subscription, events: Box<dyn GroupEvents>) -> Result<Box<dyn Group>, BrokerError> {
         Ok(Box::new(group::KafkaGroup::join(&self.settings, self.lookup.clone(), subscription, events)?))
+    }
+
+    fn owned(&self, timeout: Duration) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        self.lookup.owned(&self.settings.application_id, timeout)
     }
 
     fn other_members(&self, timeout: Duration) -> Result<Vec<String>, BrokerError> {

@@ -9,10 +9,10 @@ use smallvec::SmallVec;
 use super::aggregate::{self, Sliding, Tumbling, window_of};
 use super::report::{Finding, Matched, Reporter};
 use super::sequence::{self, Complete, SequenceState};
-use super::state::{Kept, KeyState, RuleState};
-use super::suppress::Suppressed;
+use super::state::{Kept, KeyState, Lent, RuleState};
+use super::suppress::{Repeats, Unplaced};
 use super::{Output, Settings};
-use crate::event::{Evidence, Key, Measure, MeasuredValue, RuleIndex, Span, StepId, Timestamp};
+use crate::event::{Evidence, Key, Measure, MeasuredValue, RuleIndex, Seldom, Span, StepId, Timestamp};
 use crate::rules::plan::{Aggregate, Pattern, Plan, Sequence};
 
 /// What a deadline is for: deciding a rule, or cleaning the key. By rule index; cleaning comes after all rules.
@@ -27,7 +27,7 @@ pub(super) struct Matching<'a> {
     /// At the end of a bounded input: the newest event time. Silent windows that begin later are not decided.
     pub(super) end: Option<Timestamp>,
     pub(super) reporter: &'a mut Reporter,
-    pub(super) suppressed: &'a mut Suppressed,
+    pub(super) unplaced: &'a mut Unplaced,
     /// Deadlines asked for.
     pub(super) deadlines: &'a mut Vec<(Timestamp, RuleIndex)>,
     /// Matches pending in the task.
@@ -47,7 +47,14 @@ pub(super) struct Arriving<'a> {
 
 impl Matching<'_> {
     /// A rule of single events: reported as it stands.
-    pub(super) fn single(&mut self, rule: RuleIndex, step: StepId, key: &Key, event: &Arc<Evidence>) {
+    pub(super) fn single(
+        &mut self,
+        rule: RuleIndex,
+        step: StepId,
+        key: &Key,
+        event: &Arc<Evidence>,
+        state: &mut KeyState,
+    ) {
         let name = self.plan.steps.get(step.0 as usize).map_or(0, |step| step.name);
         let finding = Finding {
             rule,
@@ -58,7 +65,8 @@ impl Matching<'_> {
             folded: 0,
             values: vec![(Measure::Count, MeasuredValue::Int(1))],
         };
-        self.report(finding, std::iter::once(Some((name, event))));
+        let until = self.report(finding, std::iter::once(Some((name, event))), &mut state.repeats);
+        self.look_again(until, state);
     }
 
     /// An event that satisfies `steps` of one rule.
@@ -99,8 +107,8 @@ impl Matching<'_> {
         state: &mut KeyState,
     ) {
         let of = self.sequence_rule(self.plan, sequence);
-        let (held, _) = state.rule_or_begin(rule, || RuleState::Sequence(Box::<SequenceState>::default()));
-        let RuleState::Sequence(held) = held else { return };
+        let begin = || RuleState::Sequence(Box::<SequenceState>::default());
+        let RuleState::Sequence(held) = state.rule_or_begin(rule, begin).state else { return };
         let before = held.matches();
         let deadlines = &mut *self.deadlines;
         let complete = held.take(of, arriving.event, steps, |at| deadlines.push((at, rule)));
@@ -108,11 +116,19 @@ impl Matching<'_> {
         let (empty, expires) = (held.is_empty(), held.expires());
         self.settle(rule, empty, expires, state);
         if let Some(complete) = complete {
-            self.report_sequence(rule, of, arriving.key, &complete);
+            let until = self.report_sequence(rule, of, arriving.key, &complete, &mut state.repeats);
+            self.look_again(until, state);
         }
     }
 
-    fn report_sequence(&mut self, rule: RuleIndex, of: sequence::Rule<'_>, key: &Key, complete: &Complete) {
+    fn report_sequence(
+        &mut self,
+        rule: RuleIndex,
+        of: sequence::Rule<'_>,
+        key: &Key,
+        complete: &Complete,
+        repeats: &mut Seldom<Repeats>,
+    ) -> Option<Timestamp> {
         let finding = Finding {
             rule,
             key,
@@ -123,7 +139,7 @@ impl Matching<'_> {
             values: vec![(Measure::Count, MeasuredValue::Int(complete.present() as i128))],
         };
         let events = complete.events(of);
-        self.report(finding, events.iter().copied());
+        self.report(finding, events.iter().copied(), repeats)
     }
 
     fn take_sliding(
@@ -135,8 +151,12 @@ impl Matching<'_> {
     ) {
         let position = arriving.in_timeline(state);
         let retention = self.settings.retention;
-        let (held, timeline) = state.rule_or_begin(rule, || RuleState::Sliding(Box::new(Sliding::new(of, position))));
-        let RuleState::Sliding(held) = held else { return };
+        let Lent { state: RuleState::Sliding(held), timeline, repeats } =
+            state.rule_or_begin(rule, || RuleState::Sliding(Box::new(Sliding::new(of, position))))
+        else {
+            return;
+        };
+        let mut until = None;
         if let Some(fired) = held.take(of, timeline, position, retention) {
             let finding = Finding {
                 rule,
@@ -148,11 +168,12 @@ impl Matching<'_> {
                 values: fired.values,
             };
             let events = held.window.iter(timeline).map(|(event, steps)| Some((of.step_name(steps), event)));
-            self.reporter.report(finding, events, self.suppressed, self.settings, self.out);
+            until = self.report(finding, events, repeats);
             held.after_firing(of, timeline);
         }
         let (empty, expires) = (held.is_empty(), held.expires(of, retention));
         self.settle(rule, empty, expires, state);
+        self.look_again(until, state);
     }
 
     fn take_tumbling(
@@ -173,7 +194,7 @@ impl Matching<'_> {
             self.deadlines.push((deadline, rule));
             state.rule_or_begin(rule, || RuleState::Tumbling(Box::new(opened)));
         }
-        if let Some((RuleState::Tumbling(held), timeline)) = state.rule(rule)
+        if let Some(Lent { state: RuleState::Tumbling(held), timeline, .. }) = state.rule(rule)
             && !held.take(of, timeline, position)
         {
             self.out.late_ignored += 1;
@@ -184,7 +205,15 @@ impl Matching<'_> {
     fn settle(&mut self, rule: RuleIndex, empty: bool, expires: Timestamp, state: &mut KeyState) {
         if empty {
             state.forget(rule);
-        } else if expires != Timestamp::MAX && state.armed.is_none_or(|armed| expires < armed) {
+        } else {
+            self.look_again(Some(expires), state);
+        }
+    }
+
+    /// The key is to be looked at when something of it expires.
+    fn look_again(&mut self, expires: Option<Timestamp>, state: &mut KeyState) {
+        let Some(expires) = expires.filter(|expires| *expires != Timestamp::MAX) else { return };
+        if state.armed.is_none_or(|armed| expires < armed) {
             state.armed = Some(expires);
             self.deadlines.push((expires, CLEAN));
         }
@@ -209,14 +238,16 @@ impl Matching<'_> {
         state: &mut KeyState,
     ) {
         let of = self.sequence_rule(self.plan, sequence);
-        let Some((RuleState::Sequence(held), _)) = state.rule(rule) else { return };
+        let Some(Lent { state: RuleState::Sequence(held), repeats, .. }) = state.rule(rule) else { return };
+        let mut until = None;
         while let Some(complete) = held.decide(at) {
             *self.pending -= 1;
-            self.report_sequence(rule, of, key, &complete);
+            until = earlier(until, self.report_sequence(rule, of, key, &complete, repeats));
         }
         if held.is_empty() {
             state.forget(rule);
         }
+        self.look_again(until, state);
     }
 
     fn decide_tumbling(
@@ -228,11 +259,12 @@ impl Matching<'_> {
         state: &mut KeyState,
     ) {
         let of = aggregate::Rule { plan: self.plan, index: rule.0, aggregate };
-        let Some((RuleState::Tumbling(held), timeline)) = state.rule(rule) else { return };
+        let Some(Lent { state: RuleState::Tumbling(held), timeline, repeats }) = state.rule(rule) else { return };
         if held.deadline(of) != at {
             return;
         }
         let begun = !held.window.is_empty() || self.end.is_none_or(|end| held.start(of) <= end);
+        let mut until = None;
         if let Some(closed) = begun.then(|| held.close(of)).flatten() {
             let finding = Finding {
                 rule,
@@ -244,13 +276,14 @@ impl Matching<'_> {
                 values: closed.values,
             };
             let events = held.window.iter(timeline).map(|(event, steps)| Some((of.step_name(steps), event)));
-            self.reporter.report(finding, events, self.suppressed, self.settings, self.out);
+            until = self.report(finding, events, repeats);
         }
         if held.next(of, timeline) {
             self.deadlines.push((held.deadline(of), rule));
         } else {
             state.forget(rule);
         }
+        self.look_again(until, state);
     }
 
     /// The watermark has passed `at`: forgets what no later event can meet, and says when to look again.
@@ -287,15 +320,26 @@ impl Matching<'_> {
             next = next.min(expires.max(at + Span(1)));
             if held.is_empty() { Kept::Not } else { kept }
         });
+        let expires = state.clean_repeats(at, retention);
+        next = next.min(expires.max(at + Span(1)));
         state.armed = (next != Timestamp::MAX).then_some(next);
         if let (Some(next), false) = (state.armed, state.is_empty()) {
             self.deadlines.push((next, CLEAN));
         }
     }
 
-    fn report<'e>(&mut self, finding: Finding<'_>, events: impl Iterator<Item = Matched<'e>> + Clone) {
-        self.reporter.report(finding, events, self.suppressed, self.settings, self.out);
+    fn report<'e>(
+        &mut self,
+        finding: Finding<'_>,
+        events: impl Iterator<Item = Matched<'e>> + Clone,
+        repeats: &mut Seldom<Repeats>,
+    ) -> Option<Timestamp> {
+        self.reporter.report(finding, events, (repeats, self.unplaced), self.settings, self.out)
     }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
 }
 
 impl Arriving<'_> {

@@ -203,19 +203,20 @@ impl Core {
             return;
         }
         let until = Until { before: Some(watermark), decided_before: state.watermark, end: None };
-        state.watermark = watermark;
+        (state.watermark, state.finishing) = (watermark, None);
         state.run(until, &mut self.shared, out);
         state.look_for_due();
         let settings = self.shared.settings;
         if settings.dedup_window > Span::ZERO {
             state.dedup.advance(settings.dedup_window, watermark);
         }
-        state.forget_repeats(settings.retention);
+        state.forget_unplaced();
     }
 
     /// The end of a bounded input, for all tasks: releases all that waits, decides absence and the tumbling windows that
     /// have begun, i.e. those with events and those that start at or before the newest event time or watermark known here.
-    /// For the same result on any number of shards, first [`Core::advance`] every task to the newest event time of the
+    /// What has nothing to decide stays as it is: whoever reads on later goes on with it. Keys that left memory are decided in
+    /// portions, one an epoch, until none [is undecided](Core::is_undecided). For the same result on any number of shards, first [`Core::advance`] every task to the newest event time of the
     /// whole input. Watermarks stay as they were: the end is not a time of the data.
     pub fn finish(&mut self, out: &mut Output) {
         let ends = self.tasks.iter().map(|(_, state)| state.watermark.max(state.newest));
@@ -242,8 +243,9 @@ impl Core {
         self.epoch += 1;
         self.taken = 0;
         for (_, state) in &mut self.tasks {
-            state.forget_repeats(self.shared.settings.retention);
+            state.forget_unplaced();
             state.store(self.epoch, &mut self.shared, changes);
+            state.take_up_more();
         }
     }
 
@@ -289,6 +291,12 @@ impl Core {
         self.tasks.iter().any(|(_, state)| state.waits())
     }
 
+    /// Whether the input has ended, and keys that left memory have something to decide: the next of them are taken up when this
+    /// epoch has ended.
+    pub fn is_undecided(&self) -> bool {
+        self.tasks.iter().any(|(_, state)| state.is_undecided())
+    }
+
     /// How much waits for answers: keys on their way, and ids being looked up. Who feeds the core stops above a bound.
     pub fn owed(&self) -> usize {
         let of = |tier: &Tier| tier.evicted.owed() + tier.runs.owed();
@@ -319,7 +327,7 @@ impl Core {
                     state.run(until, shared, out);
                 }
             }
-            Reply::Due { due, next, .. } => state.due(&due, next.as_deref(), shared)?,
+            Reply::Due { decide, due, next, .. } => state.due(decide, &due, next.as_deref(), shared)?,
             Reply::Blocks(_, blocks) => {
                 let answered = state.tier.as_mut().map_or_else(Vec::new, |tier| tier.runs.answered(blocks));
                 let window = shared.settings.dedup_window;
@@ -382,7 +390,8 @@ impl Core {
             stats.pending += task.pending;
             stats.events += task.held;
             stats.dedup_ids += task.dedup.len();
-            stats.suppressed += task.suppressed.len();
+            stats.suppressed += task.repeats + task.unplaced.len();
+            stats.bytes += task.unplaced.len() * UNPLACED_BYTES;
             stats.deadlines += task.deadlines();
             stats.bytes += task.dedup.bytes() + task.heap_bytes();
             if let Some(tier) = &task.tier {
@@ -392,8 +401,7 @@ impl Core {
                 stats.spilled_ids += tier.runs.spilled();
             }
         }
-        stats.bytes +=
-            stats.waiting * (size_of::<Signal>() + ORDER_BYTES + event_bytes) + stats.suppressed * SUPPRESSED_BYTES;
+        stats.bytes += stats.waiting * (size_of::<Signal>() + ORDER_BYTES + event_bytes);
         stats
     }
 }
@@ -409,8 +417,8 @@ const EVICTION_STEP: usize = 1 << 12;
 
 /// A place in the order heap.
 const ORDER_BYTES: usize = 40;
-/// An entry of the suppression map and its deadline.
-const SUPPRESSED_BYTES: usize = 112;
+/// A repeat that was stored without its key, and its deadline.
+const UNPLACED_BYTES: usize = 112;
 
 /// The state of a task, begun in the epoch after `epoch` if there is none.
 fn task_state(tasks: &mut Vec<(Task, TaskState)>, task: Task, durable: Option<Durable>, epoch: u32) -> &mut TaskState {
@@ -432,10 +440,11 @@ fn finish(state: &mut TaskState, end: Timestamp, shared: &mut Shared, out: &mut 
 }
 
 impl TaskState {
-    /// Forgets what suppression needs no more; not while a key is away that may still report something of an earlier time.
-    fn forget_repeats(&mut self, retention: Span) {
+    /// Forgets what suppression needs no more of what an earlier layout stored; not while a key is away that may still report
+    /// something of an earlier time.
+    fn forget_unplaced(&mut self) {
         if !self.waits() {
-            self.suppressed.advance(self.watermark, retention);
+            self.unplaced.advance(self.watermark);
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::suppress::Suppressed;
+use super::suppress::{Repeats, Unplaced};
 use super::{Output, Settings};
 use crate::event::{
-    Correlation, Evidence, FieldId, Hash128, Key, KeyBuilder, MatchedEvent, Measure, MeasuredValue, RuleIndex,
+    Correlation, Evidence, FieldId, Hash128, Key, KeyBuilder, MatchedEvent, Measure, MeasuredValue, RuleIndex, Seldom,
     Timestamp, TopicId, TopicTable, Val, stable_hash128,
 };
 use crate::limits;
@@ -54,24 +54,27 @@ impl Reporter {
         }
     }
 
-    /// Reports a finding over `events` (all of them, in order), or counts it as suppressed.
+    /// Reports a finding over `events` (all of them, in order), or counts it as suppressed. What suppression remembers of it expires
+    /// at the time that comes back.
     pub(super) fn report<'e>(
         &mut self,
         finding: Finding<'_>,
         events: impl Iterator<Item = Matched<'e>> + Clone,
-        suppressed: &mut Suppressed,
+        (repeats, unplaced): (&mut Seldom<Repeats>, &mut Unplaced),
         settings: &Settings,
         out: &mut Output,
-    ) {
+    ) -> Option<Timestamp> {
         let plan = Arc::clone(&self.plan);
-        let Some(rule) = plan.rules.get(finding.rule.0 as usize) else { return };
-        let mut folded = finding.folded;
+        let rule = plan.rules.get(finding.rule.0 as usize)?;
+        let (mut folded, mut until) = (finding.folded, None);
         if let Some(suppress) = &rule.suppress {
             let repeat = self.repeat(rule, finding.key, &suppress.by, events.clone());
-            let admitted = suppressed.admit(repeat, finding.end, folded, suppress.window, settings.retention);
-            let Some(counted) = admitted else {
+            let found = (finding.end, folded, suppress.window);
+            let verdict = repeats.admit(repeat, unplaced.take(repeat), found, settings.retention);
+            until = Some(verdict.until);
+            let Some(counted) = verdict.reported else {
                 out.suppressed += 1;
-                return;
+                return until;
             };
             folded = counted;
         }
@@ -86,6 +89,7 @@ impl Reporter {
             values: finding.values,
             suppressed: folded,
         });
+        until
     }
 
     /// What makes two correlations repeats: rule, key, and the values of the `by` fields.

@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use super::aggregate::{Sliding, Tumbling};
 use super::sequence::SequenceState;
-use crate::event::{RuleIndex, Seldom, Timestamp, allotted};
+use super::suppress::Repeats;
+use crate::event::{Hash128, RuleIndex, Seldom, Span, Timestamp, allotted};
 use crate::timeline::Timeline;
 
 /// State of one key. A key whose state is empty is forgotten.
@@ -13,10 +14,19 @@ pub(super) struct KeyState {
     pub(super) timeline: Seldom<Timeline>,
     /// Ascending by rule; only rules that have something here.
     pub(super) rules: SmallVec<[OfRule; 1]>,
+    /// What suppression remembers of the rules' correlations.
+    pub(super) repeats: Seldom<Repeats>,
     /// When the key is looked at for what has expired: the earliest deadline set for that, later ones are void.
     pub(super) armed: Option<Timestamp>,
     /// What is in the store of rules that were forgotten since.
     pub(super) gone: Seldom<Vec<Gone>>,
+}
+
+/// A rule's state, and what of the key it needs beside it.
+pub(super) struct Lent<'a> {
+    pub(super) state: &'a mut RuleState,
+    pub(super) timeline: &'a mut Seldom<Timeline>,
+    pub(super) repeats: &'a mut Seldom<Repeats>,
 }
 
 /// A rule's state, and how it stands to the store.
@@ -37,6 +47,8 @@ pub(super) enum Gone {
     Rule(RuleIndex),
     /// One match that waited.
     Waiting(RuleIndex, u32),
+    /// What suppression remembered of one repeat.
+    Repeat(Hash128),
 }
 
 /// State of one rule for one key. Boxed: a key has few of many rules, and most of the variants' size is empty.
@@ -91,7 +103,7 @@ impl KeyState {
         &mut self,
         rule: RuleIndex,
         begin: impl FnOnce() -> RuleState,
-    ) -> (&mut RuleState, &mut Seldom<Timeline>) {
+    ) -> Lent<'_> {
         let at = match self.place(rule) {
             Ok(at) => at,
             Err(at) => {
@@ -101,15 +113,15 @@ impl KeyState {
         };
         let held = &mut self.rules[at];
         held.changed = true;
-        (&mut held.state, &mut self.timeline)
+        Lent { state: &mut held.state, timeline: &mut self.timeline, repeats: &mut self.repeats }
     }
 
     /// The state of a rule; it counts as changed.
-    pub(super) fn rule(&mut self, rule: RuleIndex) -> Option<(&mut RuleState, &mut Seldom<Timeline>)> {
+    pub(super) fn rule(&mut self, rule: RuleIndex) -> Option<Lent<'_>> {
         let at = self.place(rule).ok()?;
         let held = self.rules.get_mut(at)?;
         held.changed = true;
-        Some((&mut held.state, &mut self.timeline))
+        Some(Lent { state: &mut held.state, timeline: &mut self.timeline, repeats: &mut self.repeats })
     }
 
     /// Whether a deadline of a rule still decides something.
@@ -137,9 +149,20 @@ impl KeyState {
         }
     }
 
+    /// Forgets what suppression needs no more at `at`; when to look again.
+    pub(super) fn clean_repeats(&mut self, at: Timestamp, retention: Span) -> Timestamp {
+        let Some(repeats) = self.repeats.written() else { return Timestamp::MAX };
+        repeats.clean(at, retention, |repeat| self.gone.push(Gone::Repeat(repeat)));
+        let expires = repeats.expires(at, retention);
+        if repeats.is_empty() {
+            drop(self.repeats.take());
+        }
+        expires
+    }
+
     /// Bytes on the heap, those of events that others share included.
     pub(super) fn heap_bytes(&self) -> usize {
-        let KeyState { timeline, rules, gone, .. } = self;
+        let KeyState { timeline, rules, repeats, gone, .. } = self;
         let list = if rules.spilled() { allotted(rules.capacity() * size_of::<OfRule>()) } else { 0 };
         let of_rule = |held: &OfRule| match &held.state {
             RuleState::Sequence(sequence) => allotted(size_of_val(&**sequence)) + sequence.heap_bytes(),
@@ -149,13 +172,15 @@ impl KeyState {
         timeline.heap_bytes()
             + (**timeline).heap_bytes()
             + gone.heap_bytes()
+            + repeats.heap_bytes()
+            + (**repeats).heap_bytes()
             + list
             + rules.iter().map(of_rule).sum::<usize>()
     }
 
     /// Whether the key may be forgotten.
     pub(super) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.repeats.is_empty()
     }
 }
 

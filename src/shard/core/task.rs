@@ -9,11 +9,11 @@ use super::matching::{Arriving, CLEAN, Matching};
 use super::persist::{Ledger, Names};
 use super::report::Reporter;
 use super::state::KeyState;
-use super::suppress::Suppressed;
+use super::suppress::Unplaced;
 use super::tier::Life;
 use super::tiering::Tier;
 use super::{Output, Settings};
-use crate::event::{Evidence, Key, KeyBuilder, RuleIndex, Signal, StepId, Timestamp};
+use crate::event::{DimensionId, Evidence, Key, KeyBuilder, RuleIndex, Signal, StepId, Timestamp};
 use crate::rules::plan::{Pattern, Plan};
 use crate::timeline::{Order, Wheel};
 
@@ -62,7 +62,10 @@ pub(super) struct TaskState {
     pub(super) dedup: Dedup,
     pub(super) order: Order,
     pub(super) keys: Keys,
-    pub(super) suppressed: Suppressed,
+    /// What an earlier layout stored of suppression.
+    pub(super) unplaced: Unplaced,
+    /// Repeats that suppression remembers of the keys in memory.
+    pub(super) repeats: usize,
     /// Matches begun and not decided.
     pub(super) pending: usize,
     /// Places in all timelines.
@@ -71,6 +74,8 @@ pub(super) struct TaskState {
     /// Deadlines at which void ones are looked for.
     sweep_at: usize,
     due: Vec<Due>,
+    /// Cleanings that the end of the input met: it decides, but does not say how far time has come. They are due later.
+    spared: Vec<(Timestamp, Due)>,
     pub(super) deadlines: Vec<(Timestamp, RuleIndex)>,
     /// What is to be stored with the next epoch; `None`: nothing is stored.
     pub(super) ledger: Option<Ledger>,
@@ -110,7 +115,7 @@ macro_rules! matching {
             decided_before: $until.decided_before,
             end: $until.end,
             reporter: &mut $shared.reporter,
-            suppressed: &mut $task.suppressed,
+            unplaced: &mut $task.unplaced,
             deadlines: &mut $task.deadlines,
             pending: &mut $task.pending,
             out: $out,
@@ -128,12 +133,14 @@ impl TaskState {
             dedup: Dedup::new(durable),
             order: if durable { Order::remembering() } else { Order::default() },
             keys: Keys::new(),
-            suppressed: if durable { Suppressed::remembering() } else { Suppressed::default() },
+            unplaced: Unplaced::default(),
+            repeats: 0,
             pending: 0,
             held: 0,
             wheel: Wheel::default(),
             sweep_at: DEADLINES_UNSWEPT,
             due: Vec::new(),
+            spared: Vec::new(),
             deadlines: Vec::new(),
             ledger,
             tier,
@@ -155,7 +162,10 @@ impl TaskState {
             if shared.ordered(step) {
                 waits = true;
             } else {
-                self.report_single(step, &signal.key, signal.dimension, &signal.event, shared, until, out);
+                // It has no suppression, so it leaves nothing.
+                let mut none = KeyState::default();
+                let of = (&signal.key, signal.dimension, &signal.event);
+                self.report_single(step, of, &mut none, shared, until, out);
             }
         }
         if waits {
@@ -167,13 +177,11 @@ impl TaskState {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call for two places; a struct would only rename them")]
     fn report_single(
         &mut self,
         step: StepId,
-        key: &Key,
-        dimension: crate::event::DimensionId,
-        event: &Arc<Evidence>,
+        (key, dimension, event): (&Key, DimensionId, &Arc<Evidence>),
+        state: &mut KeyState,
         shared: &mut Shared,
         until: Until,
         out: &mut Output,
@@ -182,7 +190,7 @@ impl TaskState {
         // The key of a per-event dimension only spreads events over shards; it names nothing.
         let per_event = shared.plan.dimensions.get(dimension.0 as usize).is_some_and(|d| d.per_event);
         let no_key = shared.no_key.clone();
-        matching!(self, shared, until, out).single(rule, step, if per_event { &no_key } else { key }, event);
+        matching!(self, shared, until, out).single(rule, step, if per_event { &no_key } else { key }, event, state);
     }
 
     /// Takes events and deadlines in one order: a deadline after every event of its time or before, and before any later.
@@ -192,7 +200,7 @@ impl TaskState {
             let event = self.order.next_time().filter(in_reach);
             let deadline = self.wheel.next_time().filter(in_reach);
             match (event, deadline) {
-                (None, None) => return,
+                (None, None) => break,
                 (event, Some(deadline)) if event.is_none_or(|event| deadline < event) => {
                     self.fire(deadline, until, shared, out);
                 }
@@ -203,6 +211,7 @@ impl TaskState {
                 }
             }
         }
+        self.spared.drain(..).for_each(|(at, due)| self.wheel.push(at, due));
     }
 
     /// One event meets the rules of its key.
@@ -221,7 +230,7 @@ impl TaskState {
             Some(held) => std::mem::take(&mut held.state),
             None => KeyState::default(),
         };
-        let held_before = state.timeline.len();
+        let held_before = (state.timeline.len(), state.repeats.len());
         let plan = Arc::clone(&shared.plan);
         let rule_of = |step: &StepId| plan.steps.get(step.0 as usize).map(|step| step.rule);
         let mut arriving = Arriving { key: &key, event: &event, steps: &steps, position: None };
@@ -230,7 +239,7 @@ impl TaskState {
             let Some(rule) = rule_of(&first) else { continue };
             let single = plan.rules.get(rule.0 as usize).is_some_and(|rule| matches!(rule.pattern, Pattern::Event));
             if single {
-                self.report_single(first, &key, dimension, &event, shared, until, out);
+                self.report_single(first, (&key, dimension, &event), &mut state, shared, until, out);
             } else {
                 matching!(self, shared, until, out).take(rule, of_rule, &mut arriving, &mut state);
             }
@@ -238,7 +247,7 @@ impl TaskState {
         if let Some(position) = arriving.position {
             state.timeline.release(position);
         }
-        self.held = self.held + state.timeline.len() - held_before;
+        self.weigh(held_before, &state);
         let id = match (found, state.is_empty()) {
             (None, true) => None,
             (None, false) => {
@@ -262,16 +271,20 @@ impl TaskState {
             due.sort_by(|a, b| a.rule.cmp(&b.rule).then_with(|| name(a.key).cmp(&name(b.key))));
         }
         for one in due.drain(..) {
+            if one.rule == CLEAN && until.end.is_some() {
+                self.spared.push((at, one));
+                continue;
+            }
             let Some(held) = self.keys.get_mut(one.key) else { continue };
             let mut state = std::mem::take(&mut held.state);
-            let held_before = state.timeline.len();
+            let held_before = (state.timeline.len(), state.repeats.len());
             let mut matching = matching!(self, shared, until, out);
             if one.rule == CLEAN {
                 matching.clean(at, &mut state);
             } else {
                 matching.decide(one.rule, at, &held.key, &mut state);
             }
-            self.held = self.held + state.timeline.len() - held_before;
+            self.weigh(held_before, &state);
             let id = self.put_back(one.key, state, shared);
             self.set_deadlines(id);
         }
@@ -279,6 +292,12 @@ impl TaskState {
             due = Vec::new();
         }
         self.due = due;
+    }
+
+    /// Counts anew what a key has in its timeline and remembers of repeats.
+    fn weigh(&mut self, (events, repeats): (usize, usize), state: &KeyState) {
+        self.held = self.held + state.timeline.len() - events;
+        self.repeats = self.repeats + state.repeats.len() - repeats;
     }
 
     /// Puts a key's state back, or forgets the key if none is left.

@@ -4,7 +4,7 @@ use super::keys::{Held, KeyId};
 use super::persist::{self, kind};
 use super::state::{KeyState, RuleState};
 use super::task::{Shared, TaskState, Until};
-use super::tier::{Entry, Evicted, Life, Parked, Request, Runs, Stem};
+use super::tier::{Entry, Evicted, Life, NextDeadline, Parked, Request, Runs, Stem};
 use super::{Durable, Output};
 use crate::event::{DimensionId, Key, Signal, Task, Timestamp};
 use crate::rules::plan::{Pattern, Plan};
@@ -13,11 +13,19 @@ use crate::store::codec::{Damaged, Reader, Writer};
 /// Part of a shard's budget for the filter of evicted keys: 1 / this.
 const FILTER_SHARE: usize = 16;
 
+/// Bytes of a shard's budget for each evicted key that may be taken up in one epoch at the end of the input: an eighth of it, with
+/// keys of half a kilobyte.
+const BYTES_TO_TAKE_UP: usize = 8 << 9;
+
 /// What left a task's memory.
 #[derive(Debug)]
 pub(super) struct Tier {
     pub(super) evicted: Evicted,
     pub(super) runs: Runs,
+    /// Evicted keys that were found due in this epoch.
+    taken_up: usize,
+    /// How many of them there may be when the input has ended.
+    taken_up_max: usize,
 }
 
 impl Tier {
@@ -27,6 +35,8 @@ impl Tier {
         Some(Tier {
             evicted: Evicted::new(life, shard, task, budget / FILTER_SHARE),
             runs: Runs::new(life, shard, task),
+            taken_up: 0,
+            taken_up_max: (budget / BYTES_TO_TAKE_UP).max(1),
         })
     }
 }
@@ -57,18 +67,43 @@ impl TaskState {
         self.tier.as_ref().is_some_and(|tier| tier.evicted.waits() || tier.runs.waits())
     }
 
-    /// The watermark moved, or the input ended: evicted keys may be due.
+    /// The watermark moved, or the input ended: evicted keys may be due. At the end all that decide something are, and they come in
+    /// portions: what one epoch took up may leave memory before the next is taken up.
     pub(super) fn look_for_due(&mut self) {
-        let before = if self.finishing.is_some() { Timestamp::MAX } else { self.watermark };
-        if let Some(tier) = &mut self.tier {
-            tier.evicted.look_for_due(before);
+        let Some(tier) = &mut self.tier else { return };
+        if self.finishing.is_none() {
+            tier.evicted.look_for_due(self.watermark);
+        } else if tier.taken_up < tier.taken_up_max {
+            tier.evicted.look_for_undecided();
         }
     }
 
+    /// An epoch has ended: the next portion may come.
+    pub(super) fn take_up_more(&mut self) {
+        if let Some(tier) = &mut self.tier {
+            tier.taken_up = 0;
+        }
+        if self.finishing.is_some() {
+            self.look_for_due();
+        }
+    }
+
+    /// Whether the input has ended and not all is decided.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.finishing.is_some() && self.tier.as_ref().is_some_and(|tier| tier.evicted.is_undecided())
+    }
+
     /// These keys are due: they are wanted, if they are not in memory.
-    pub(super) fn due(&mut self, due: &[Vec<u8>], next: Option<&[u8]>, shared: &Shared) -> Result<(), Damaged> {
+    pub(super) fn due(
+        &mut self,
+        decide: bool,
+        due: &[Vec<u8>],
+        next: Option<&[u8]>,
+        shared: &Shared,
+    ) -> Result<(), Damaged> {
         let Some(tier) = &mut self.tier else { return Ok(()) };
-        for stem in tier.evicted.due(due, next) {
+        tier.taken_up += due.len();
+        for stem in tier.evicted.due(decide, due, next) {
             let (dimension, key) = persist::read_key(&mut Reader::new(&stem.bytes))?;
             let Some(dimension) = shared.names.dimension_of(dimension) else { continue };
             if self.keys.find(dimension, &key).is_none() && !tier.evicted.is_forgotten(dimension, &key) {
@@ -120,6 +155,7 @@ impl TaskState {
         let Some(held) = self.keys.remove(id) else { return false };
         self.pending -= held.state.matches();
         self.held -= held.state.timeline.len();
+        self.repeats -= held.state.repeats.len();
         let stem = ledger.stem(shared.names.dimension(held.dimension), &held.key);
         entries.push(tier.evicted.evict(held.dimension, &held.key, &stem, next_deadline(&held.state, &shared.plan)));
         true
@@ -173,7 +209,7 @@ impl KeyState {
 }
 
 /// When a key has to be looked at next.
-fn next_deadline(state: &KeyState, plan: &Plan) -> Timestamp {
+fn next_deadline(state: &KeyState, plan: &Plan) -> NextDeadline {
     let of_rule = |held: &super::state::OfRule| match &held.state {
         RuleState::Sequence(sequence) => sequence.absence.waiting.front().map(|waiting| waiting.deadline),
         RuleState::Sliding(_) => None,
@@ -185,7 +221,8 @@ fn next_deadline(state: &KeyState, plan: &Plan) -> Timestamp {
         },
     };
     let decides = state.rules.iter().filter_map(of_rule).min();
-    decides.into_iter().chain(state.armed).min().unwrap_or(Timestamp::MAX)
+    let at = decides.into_iter().chain(state.armed).min().unwrap_or(Timestamp::MAX);
+    NextDeadline { at, decides: decides.is_some() }
 }
 
 /// The ranges of part keys that hold all of a key.

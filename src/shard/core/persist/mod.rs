@@ -8,8 +8,9 @@
 //! | `11` | signals that wait for the watermark | writer, number | `order` |
 //! | `20` | a rule's state for a key | hash, dimension, key, `01`, rule | `rule` |
 //! | `20` | a match that waits for its end | hash, dimension, key, `02`, rule, number | `rule` |
+//! | `20` | a repeat that suppression remembers | hash, dimension, key, `03`, repeat | `suppression` |
 //! | `22` | a segment of a key's timeline | hash, dimension, key, first position | `timeline` |
-//! | `30` | a repeat that suppression remembers | repeat | `suppression` |
+//! | `30` | such a repeat, as it was written before; only read | repeat | `suppression` |
 //!
 //! Whatever one shard writes, any number of shards can read: keys, ids and repeats carry the hash that says whose they are.
 //! Deadlines, windows and measures are not stored: they follow from the rest. What the cost of an epoch follows is what
@@ -50,7 +51,7 @@ pub mod kind {
     pub const KEY: u8 = 0x20;
     /// Timeline segments of a key.
     pub const TIMELINE: u8 = 0x22;
-    /// Suppression.
+    /// Suppression, before it lay with the keys.
     pub const SUPPRESSION: u8 = 0x30;
 
     /// All of them, ascending.
@@ -194,6 +195,7 @@ impl Ledger {
             match gone {
                 Gone::Rule(rule) => rule::state_key(names.rule(rule), &mut self.key),
                 Gone::Waiting(rule, number) => rule::waiting_key(names.rule(rule), number, &mut self.key),
+                Gone::Repeat(repeat) => suppression::repeat_key(repeat, &mut self.key),
             }
             self.changes.delete(partition, self.key.bytes());
         }
@@ -203,7 +205,7 @@ impl Ledger {
         let dimension = names.dimension(dimension);
         self.bury(dimension, key, state, names);
         let partition = self.partition(key.hash());
-        let KeyState { timeline, rules, .. } = state;
+        let KeyState { timeline, rules, repeats, .. } = state;
         timeline.cut(|cut| {
             self.begin_key(kind::TIMELINE, dimension, key);
             match cut {
@@ -225,6 +227,10 @@ impl Ledger {
             held.changed = false;
             held.stored = true;
         }
+        if let Some(repeats) = repeats.written().filter(|_| !fault::planted(Bug::SuppressionLost)) {
+            self.begin_key(kind::KEY, dimension, key);
+            suppression::store(self, partition, repeats);
+        }
     }
 }
 
@@ -244,9 +250,7 @@ impl TaskState {
         if !fault::planted(Bug::DedupNotInState) {
             dedup::store(&mut ledger, &mut self.dedup);
         }
-        if !fault::planted(Bug::SuppressionLost) {
-            suppression::store(&mut ledger, &mut self.suppressed);
-        }
+        suppression::bury_unplaced(&mut ledger, &mut self.unplaced);
         if !fault::planted(Bug::OrderHeapNotInState) {
             let ended = self.finishing.is_some() && self.order.is_empty();
             order::store(&mut ledger, &mut self.order, (self.watermark, ended), names);

@@ -37,8 +37,8 @@ pub(in super::super) fn restore_part(
             let see = |signal: &Signal| state.backfill.iter_mut().for_each(|backfill| backfill.wait(signal));
             order::read(&mut ledger, names, &mut reader, value, state.watermark, &mut state.order, see)
         }
-        kind::SUPPRESSION => suppression::read(&ledger, &mut reader, value, retention, &mut state.suppressed),
-        kind::KEY => restore_rule(state, shared, &mut reader, value).map(|known| {
+        kind::SUPPRESSION => suppression::read_unplaced(&ledger, &mut reader, value, retention, &mut state.unplaced),
+        kind::KEY => restore_of_key(state, shared, &mut reader, value).map(|known| {
             if !known {
                 ledger.changes.delete(partition, key);
             }
@@ -69,15 +69,32 @@ fn key_state<'a>(state: &'a mut TaskState, names: &Names, (dimension, key): (u64
 }
 
 /// Whether the plan knows what the part belongs to.
-fn restore_rule(
+fn restore_of_key(
     state: &mut TaskState,
     shared: &Shared,
     reader: &mut Reader<'_>,
     value: &[u8],
 ) -> Result<bool, Damaged> {
-    let Shared { names, plan, .. } = shared;
     let key = read_key(reader)?;
     let tag = reader.byte()?;
+    if tag != suppression::REPEAT {
+        return restore_rule(state, shared, (key, tag), reader, value);
+    }
+    let repeat = suppression::read_repeat(reader)?;
+    let Some(held) = key_state(state, &shared.names, key) else { return Ok(false) };
+    held.repeats.restore(repeat, suppression::read(value)?);
+    Ok(true)
+}
+
+/// The same, for a part that belongs to a rule.
+fn restore_rule(
+    state: &mut TaskState,
+    shared: &Shared,
+    (key, tag): ((u64, Key), u8),
+    reader: &mut Reader<'_>,
+    value: &[u8],
+) -> Result<bool, Damaged> {
+    let Shared { names, plan, .. } = shared;
     let index = names.rule_of(reader.fixed()?);
     let Some((index, rule)) = index.and_then(|index| Some((index, plan.rules.get(index.0 as usize)?))) else {
         return keep_strays(state, names, key, tag, value).map(|()| false);
@@ -92,8 +109,8 @@ fn restore_rule(
         rule::WAITING => {
             let number = reader.raw(4)?.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
             let waiting = rule::read_waiting(names, number, value)?;
-            let (of_rule, _) = held.rule_or_begin(index, || RuleState::Sequence(Box::<SequenceState>::default()));
-            let RuleState::Sequence(sequence) = of_rule else {
+            let begin = || RuleState::Sequence(Box::<SequenceState>::default());
+            let RuleState::Sequence(sequence) = held.rule_or_begin(index, begin).state else {
                 return Err(Damaged::new(format!("a waiting match for rule {}, which is no sequence", rule.id)));
             };
             sequence.absence.next_number = sequence.absence.next_number.max(number + 1);
@@ -157,6 +174,7 @@ impl TaskState {
             let mut deadlines: SmallVec<[(Timestamp, RuleIndex); 4]> = SmallVec::new();
             self.pending += revive(&mut state, &shared.plan, &shared.settings, |at, rule| deadlines.push((at, rule)));
             self.held += state.timeline.len();
+            self.repeats += state.repeats.len();
             if state.is_empty() && past.is_empty() {
                 self.put_back(id, state, shared);
                 continue;
@@ -182,8 +200,8 @@ fn revive(
     settings: &Settings,
     mut deadline: impl FnMut(Timestamp, RuleIndex),
 ) -> usize {
-    let KeyState { timeline, rules, armed, .. } = state;
-    let (mut pending, mut expires) = (0, Timestamp::MAX);
+    let KeyState { timeline, rules, repeats, armed, .. } = state;
+    let (mut pending, mut expires) = (0, repeats.expires(Timestamp::MIN, settings.retention));
     for held in rules.iter_mut() {
         match (&mut held.state, plan.rules.get(held.rule.0 as usize).map(|rule| &rule.pattern)) {
             (RuleState::Sequence(sequence), _) => {

@@ -8,6 +8,28 @@ use crate::event::{DimensionId, Key, Signal, Task, Timestamp};
 /// Keys in one question: enough for the store to read them in one go, few enough that the first do not wait for long.
 const KEYS_AT_ONCE: usize = 256;
 
+/// Deadlines of evicted keys, in scratch space.
+#[derive(Debug)]
+struct Deadlines {
+    /// None is before this.
+    next: Timestamp,
+    /// A question for what is due is on its way.
+    asked: bool,
+}
+
+/// When an evicted key has to be looked at next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct NextDeadline {
+    /// The first of its deadlines.
+    pub(in super::super) at: Timestamp,
+    /// One of them decides something; at the others the key is only cleaned.
+    pub(in super::super) decides: bool,
+}
+
+impl Deadlines {
+    const NONE: Deadlines = Deadlines { next: Timestamp::MAX, asked: false };
+}
+
 /// A signal that waits for its key.
 #[derive(Debug)]
 pub(in super::super) struct Parked {
@@ -26,10 +48,10 @@ pub(in super::super) struct Evicted {
     filter: Filter,
     /// Keys evicted and not loaded again; a bound from above.
     count: usize,
-    /// No evicted key is due before this.
-    next_due: Timestamp,
-    /// A question for what is due is on its way.
-    asked_due: bool,
+    /// Of keys that have something to decide: the end of the input asks for these alone.
+    deciding: Deadlines,
+    /// Of the others.
+    cleaning: Deadlines,
     /// Keys on their way, with the signals that wait for them.
     loading: AHashMap<(DimensionId, Key), Vec<Parked>>,
     /// Signals that wait.
@@ -49,12 +71,12 @@ impl Evicted {
             task,
             filter: Filter::of_bytes(filter_bytes),
             count: 0,
-            next_due: Timestamp::MAX,
-            asked_due: false,
+            deciding: Deadlines::NONE,
+            cleaning: Deadlines::NONE,
             loading: AHashMap::new(),
             parked: 0,
             forgotten: AHashMap::new(),
-            requests: vec![remove_all(shard, scratch::DUE, task)],
+            requests: [scratch::DECIDE, scratch::CLEAN].map(|kind| remove_all(shard, kind, task)).into(),
             wanted: Vec::new(),
         }
     }
@@ -82,7 +104,7 @@ impl Evicted {
 
     /// Whether an answer is owed.
     pub(in super::super) fn waits(&self) -> bool {
-        self.asked_due || !self.loading.is_empty()
+        self.deciding.asked || self.cleaning.asked || !self.loading.is_empty()
     }
 
     /// Signals that wait, and keys on their way.
@@ -90,22 +112,30 @@ impl Evicted {
         self.loading.len() + self.parked
     }
 
-    /// A key leaves memory; it is due at `due`. The entry is for scratch space.
-    pub(in super::super) fn evict(&mut self, dimension: DimensionId, key: &Key, stem: &Stem, due: Timestamp) -> Entry {
+    /// A key leaves memory; it is due at `at`, and may then `decide` something. The entry is for scratch space.
+    pub(in super::super) fn evict(
+        &mut self,
+        dimension: DimensionId,
+        key: &Key,
+        stem: &Stem,
+        NextDeadline { at, decides }: NextDeadline,
+    ) -> Entry {
         if !self.forgotten.is_empty() {
             self.forgotten.remove(&(dimension, key.clone()));
         }
         self.filter.insert(key.hash());
         self.count += 1;
-        self.next_due = self.next_due.min(due);
-        let mut entry = self.due_key(due);
+        let deadlines = if decides { &mut self.deciding } else { &mut self.cleaning };
+        deadlines.next = deadlines.next.min(at);
+        let mut entry = self.due_key(decides, at);
         entry.extend_from_slice(&stem.partition.to_be_bytes());
         entry.extend_from_slice(&stem.bytes);
         (entry, Vec::new())
     }
 
-    fn due_key(&self, at: Timestamp) -> Vec<u8> {
-        let mut key = scratch_of(self.shard, scratch::DUE, self.task, self.life);
+    fn due_key(&self, decides: bool, at: Timestamp) -> Vec<u8> {
+        let kind = if decides { scratch::DECIDE } else { scratch::CLEAN };
+        let mut key = scratch_of(self.shard, kind, self.task, self.life);
         key.extend_from_slice(&sortable(at));
         key
     }
@@ -157,21 +187,38 @@ impl Evicted {
 
     /// The watermark is here now: asks for the keys that are due.
     pub(in super::super) fn look_for_due(&mut self, before: Timestamp) {
-        if self.count == 0 || self.asked_due || self.next_due >= before {
+        self.ask_for(true, before);
+        self.ask_for(false, before);
+    }
+
+    /// The input has ended: asks for some of the keys that have something to decide.
+    pub(in super::super) fn look_for_undecided(&mut self) {
+        self.ask_for(true, Timestamp::MAX);
+    }
+
+    /// Whether evicted keys have something to decide.
+    pub(in super::super) fn is_undecided(&self) -> bool {
+        self.count > 0 && self.deciding.next < Timestamp::MAX
+    }
+
+    fn ask_for(&mut self, decide: bool, before: Timestamp) {
+        let deadlines = if decide { &mut self.deciding } else { &mut self.cleaning };
+        if self.count == 0 || deadlines.asked || deadlines.next >= before {
             return;
         }
-        self.asked_due = true;
-        let mut end = self.due_key(Timestamp::MAX);
+        deadlines.asked = true;
+        let mut end = self.due_key(decide, Timestamp::MAX);
         end.push(0xff);
-        let (from, to) = (self.due_key(Timestamp::MIN), self.due_key(before));
+        let (from, to) = (self.due_key(decide, Timestamp::MIN), self.due_key(decide, before));
         let to = if before == Timestamp::MAX { end.clone() } else { to };
-        self.requests.push(Request::Due { life: self.life, from, to, end });
+        self.requests.push(Request::Due { life: self.life, decide, from, to, end });
     }
 
     /// What is due, and what comes next.
-    pub(in super::super) fn due(&mut self, due: &[Vec<u8>], next: Option<&[u8]>) -> Vec<Stem> {
-        self.asked_due = false;
-        self.next_due = next.and_then(|entry| self.read_due(entry)).map_or(Timestamp::MAX, |(at, _)| at);
+    pub(in super::super) fn due(&mut self, decide: bool, due: &[Vec<u8>], next: Option<&[u8]>) -> Vec<Stem> {
+        let at = next.and_then(|entry| self.read_due(entry)).map_or(Timestamp::MAX, |(at, _)| at);
+        let deadlines = if decide { &mut self.deciding } else { &mut self.cleaning };
+        (deadlines.asked, deadlines.next) = (false, at);
         if let (Some(first), Some(last)) = (due.first(), due.last()) {
             let mut behind = last.clone();
             behind.push(0);

@@ -14,7 +14,7 @@ mod keys;
 
 use filter::Filter;
 pub(super) use ids::{Lookup, Runs};
-pub(super) use keys::{Evicted, Parked};
+pub(super) use keys::{Evicted, NextDeadline, Parked};
 
 use crate::event::{Task, Timestamp};
 
@@ -43,6 +43,8 @@ pub enum Request {
     Due {
         /// Who asks.
         life: Life,
+        /// Deadlines that decide something, or those of cleaning.
+        decide: bool,
         /// First.
         from: Vec<u8>,
         /// The end of what is asked for.
@@ -67,6 +69,8 @@ pub enum Reply {
     Due {
         /// Who asked.
         life: Life,
+        /// Which were asked for.
+        decide: bool,
         /// Due.
         due: Vec<Vec<u8>>,
         /// The next.
@@ -81,10 +85,12 @@ pub const DUE_AT_ONCE: usize = 1024;
 
 /// Kinds of scratch entries, behind the shard's number.
 mod scratch {
-    /// A deadline of an evicted key.
-    pub(super) const DUE: u8 = 1;
+    /// The first deadline of an evicted key that has something to decide.
+    pub(super) const DECIDE: u8 = 1;
     /// A block of a run of dedup ids.
     pub(super) const IDS: u8 = 2;
+    /// The first deadline of an evicted key that has nothing to decide.
+    pub(super) const CLEAN: u8 = 3;
 }
 
 /// Bytes in front of every scratch entry's own: shard, kind, task, life.
