@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -66,6 +66,29 @@ pub struct Line {
     pub answer: Sender<Answer>,
     /// Is answered, in order.
     pub answers: Receiver<Answer>,
+}
+
+/// Requests that may lie before the fetcher while a shard restores: some 20 MB.
+const REQUESTS_AHEAD: usize = 64;
+
+/// How long a fetcher may take for one request before a restore goes on without waiting: it is gone, or told by its own pulse.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
+
+impl Line {
+    /// Asks; whoever is answered is woken by `bell`.
+    pub fn ask(&self, request: Request, bell: &Bell) {
+        let asked = Asked { request, answer: self.answer.clone(), bell: bell.clone() };
+        // Without a fetcher the pipeline is stopping.
+        drop(self.requests.send(asked));
+    }
+
+    /// Waits while too much is asked for. Only where the fetcher is on another thread.
+    pub fn wait_for_room(&self) {
+        let until = Instant::now() + ROOM_WAIT;
+        while self.requests.len() > REQUESTS_AHEAD && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// A request, and who is answered.

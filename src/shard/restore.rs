@@ -2,8 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::core::{Core, Output, kind};
-use super::fetch::carry_out;
+use super::core::{Core, Output, Request, kind};
 use crate::event::{Resumed, Task};
 use crate::store::codec::Reader;
 use crate::store::{Store, StoreError};
@@ -32,10 +31,14 @@ pub struct Restored {
     pub bytes: u64,
 }
 
-/// Takes up what `partitions` hold of a task; `out` takes what rules find that are run over it.
+/// Carries out what a core wants of scratch space, or hands it to whoever does.
+pub type Carry<'a> = dyn FnMut(Request) -> Result<(), StoreError> + 'a;
+
+/// Takes up what `partitions` hold of a task; `out` takes what rules find that are run over it. What does not fit in memory goes to
+/// `carry`, in order.
 pub fn restore(
     core: &mut Core,
-    store: &dyn Store,
+    (store, carry): (&dyn Store, &mut Carry<'_>),
     resumed: &Resumed,
     partitions: impl IntoIterator<Item = u16>,
     out: &mut Output,
@@ -43,7 +46,7 @@ pub fn restore(
     let task = resumed.task;
     core.restore(resumed);
     let range = core.range();
-    let mut restoring = Restoring { core, store, task, out, restored: Restored::default() };
+    let mut restoring = Restoring { core, store, carry, task, out, restored: Restored::default() };
     for partition in partitions {
         restoring.look_for_unknown(partition)?;
         let mut next = Some(vec![kind::DEDUP]);
@@ -84,15 +87,16 @@ fn end(kind: u8, rest: Option<&[u8]>) -> Vec<u8> {
     rest.map_or_else(|| vec![kind + 1], |rest| name(kind, rest))
 }
 
-struct Restoring<'a> {
+struct Restoring<'a, 'c> {
     core: &'a mut Core,
     store: &'a dyn Store,
+    carry: &'a mut Carry<'c>,
     task: Task,
     out: &'a mut Output,
     restored: Restored,
 }
 
-impl Restoring<'_> {
+impl Restoring<'_, '_> {
     /// A kind of part that this program does not know is of a newer one: what it would mean must not be left out.
     fn look_for_unknown(&mut self, partition: u16) -> Result<(), StoreError> {
         let mut from = kind::RANGE.start;
@@ -139,10 +143,7 @@ impl Restoring<'_> {
 
     /// Lets go what does not fit.
     fn settle(&mut self) -> Result<(), StoreError> {
-        for request in self.core.restored_keys(self.task, self.out) {
-            carry_out(self.store, request)?;
-        }
-        Ok(())
+        self.core.restored_keys(self.task, self.out).into_iter().try_for_each(&mut *self.carry)
     }
 }
 

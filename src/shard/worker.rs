@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Cut, Output};
-use super::fetch::{Asked, Line};
+use super::fetch::Line;
 use super::restore::restore;
 use crate::event::{Mark, Report, Resumed, Stuck, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
@@ -82,6 +82,8 @@ pub struct Worker {
     /// The input ended, and the core was told.
     finishing: bool,
     finished: bool,
+    /// It runs on a thread of its own, and so does who reads the disk for it.
+    waits: bool,
     bell: Bell,
     pulse: Pulse,
     metrics: Arc<ShardMetrics>,
@@ -115,6 +117,7 @@ impl Worker {
             barriers,
             finishing: false,
             finished: false,
+            waits: false,
             bell,
             pulse,
             metrics,
@@ -125,6 +128,7 @@ impl Worker {
 
     /// Runs until every source is gone and its ring is empty, or `stop` says so.
     pub fn run(mut self, stop: impl Fn() -> bool) {
+        self.waits = true;
         let metrics = Arc::clone(&self.metrics);
         let _working = metrics.busy.work();
         while !stop() {
@@ -236,11 +240,7 @@ impl Worker {
     /// Asks for what the core wants of the store.
     fn ask(&mut self) {
         let Some(state) = &self.state else { return };
-        for request in self.core.take_requests() {
-            let asked = Asked { request, answer: state.line.answer.clone(), bell: self.bell.clone() };
-            // Without a fetcher the pipeline is stopping.
-            drop(state.line.requests.send(asked));
-        }
+        self.core.take_requests().into_iter().for_each(|request| state.line.ask(request, &self.bell));
     }
 
     /// Takes what the store answered. Returns the number of answers.
@@ -271,7 +271,17 @@ impl Worker {
             let by_lane = vec![watermark; self.lanes.len()];
             self.clocks.push(TaskClock { task, by_lane, reached: watermark });
             let (core, out, partitions) = (&mut self.core, &mut self.out, state.cut.partitions_of(task));
-            let read = self.pulse.during(Doing::Disk, || restore(core, &*state.store, resumed, partitions, out));
+            // On the other thread, behind what was asked before; much of the time of a restore is writing down who is due when.
+            let (line, bell, waits) = (&state.line, &self.bell, self.waits);
+            let mut carry = |request| {
+                line.ask(request, bell);
+                if waits {
+                    line.wait_for_room();
+                }
+                Ok(())
+            };
+            let read =
+                self.pulse.during(Doing::Disk, || restore(core, (&*state.store, &mut carry), resumed, partitions, out));
             if let Err(error) = read {
                 return self.give_up(stuck(error));
             }

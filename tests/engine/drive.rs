@@ -200,7 +200,9 @@ impl<'a> Engine<'a> {
         self.epoch = 0;
         for core in &mut self.cores {
             let resumed = Resumed { task: 0, watermark: self.reached, backfill: Arc::clone(&self.backfill) };
-            restore(core, &self.store, &resumed, 0..16, &mut self.out).expect("what was written can be read");
+            let mut carry = |request| carry_out(&self.store, request).map(drop);
+            restore(core, (&self.store, &mut carry), &resumed, 0..16, &mut self.out)
+                .expect("what was written can be read");
         }
         self.backfill = [].into();
     }

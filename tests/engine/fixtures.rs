@@ -21,6 +21,7 @@ use throughline::event::{
 use throughline::rules::RuleFile;
 use throughline::rules::plan::Plan;
 use throughline::shard::core::{Core, Cut, Durable, Output, Settings};
+use throughline::shard::fetch::carry_out;
 use throughline::shard::restore::restore;
 use throughline::source::route::{Arrival, Router};
 use throughline::store::codec::{Reader, Writer};
@@ -349,7 +350,8 @@ fn every_file_is_read_and_means_what_it_meant() {
         store.write(&Batch { changes: vec![&changes], applied: Vec::new() }).expect("memory");
         let mut engine = Engine::new();
         let resumed = Resumed { task: 0, watermark: time_of(REACHED), backfill: [].into() };
-        restore(&mut engine.core, &store, &resumed, 0..16, &mut engine.out)
+        let mut carry = |request| carry_out(&store, request).map(drop);
+        restore(&mut engine.core, (&store, &mut carry), &resumed, 0..16, &mut engine.out)
             .unwrap_or_else(|error| panic!("{kind}-v{version}: {error}"));
         assert_eq!(engine.finish(), wanted, "{kind}-v{version}");
     }

@@ -71,9 +71,12 @@ pub(super) fn read(known: &Known, reader: &mut Reader<'_>) -> Result<Arc<Evidenc
     let partition = reader.small::<u32>()? as i32;
     let origin = Origin { topic, partition, offset: reader.int()? };
     let id = reader.option(|reader| Ok(reader.text()?.into()))?;
-    let mut fields = Fields::default();
-    let mut entries = Vec::new();
-    for _ in 0..reader.count()? {
+    let count = reader.count()?;
+    // The texts of all values are no longer than what is left.
+    let text = String::with_capacity(reader.rest().len().min(TEXT_AT_FIRST));
+    let mut fields = Fields { elements: Vec::new(), text };
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
         let number = reader.small::<usize>()?;
         let field =
             *known.fields.get(number).ok_or_else(|| Damaged::new(format!("field number {number} without a name")))?;
@@ -84,8 +87,10 @@ pub(super) fn read(known: &Known, reader: &mut Reader<'_>) -> Result<Arc<Evidenc
     Ok(Arc::new(Evidence { time, origin, id, fields, trace: None }))
 }
 
+/// Room for texts that most events do with.
+const TEXT_AT_FIRST: usize = 256;
+
 /// Arenas of the values being read.
-#[derive(Default)]
 struct Fields {
     elements: Vec<Slot>,
     text: String,
