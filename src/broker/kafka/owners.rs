@@ -25,7 +25,8 @@ impl Lookup {
         let mut owned = Vec::new();
         for member in ours.members() {
             read_assignment(member.assignment().unwrap_or_default(), &mut owned).ok_or_else(|| {
-                let message = format!("the assignment of member {} of group {group} cannot be read", member.client_id());
+                let message =
+                    format!("the assignment of member {} of group {group} cannot be read", member.client_id());
                 BrokerError::new(ErrorKind::Transient, message)
             })?;
         }
@@ -63,7 +64,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
 
-    const TWO: &[u8] = b"\0\x01\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\x03\0\0\0\x07\0\x02bc\0\0\0\x01\0\0\0\0\xff\xff\xff\xff";
+    const TWO: &[u8] =
+        b"\0\x01\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\x03\0\0\0\x07\0\x02bc\0\0\0\x01\0\0\0\0\xff\xff\xff\xff";
 
     #[test]
     fn topics_and_partitions_are_read_and_a_later_version_s_rest_is_not() {

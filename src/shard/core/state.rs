@@ -99,11 +99,7 @@ impl KeyState {
     }
 
     /// The state of a rule, begun by `begin` if there is none; it counts as changed.
-    pub(super) fn rule_or_begin(
-        &mut self,
-        rule: RuleIndex,
-        begin: impl FnOnce() -> RuleState,
-    ) -> Lent<'_> {
+    pub(super) fn rule_or_begin(&mut self, rule: RuleIndex, begin: impl FnOnce() -> RuleState) -> Lent<'_> {
         let at = match self.place(rule) {
             Ok(at) => at,
             Err(at) => {
