@@ -32,7 +32,9 @@ fn next(ring: &mut Consumer<Batch>, bell: &Bell, wait: Wait) -> Option<Batch> {
             return None;
         }
         match wait {
-            Wait::Asleep => bell.wait(|| !ring.is_empty() || ring.is_closed(), None),
+            Wait::Asleep => {
+                bell.wait(|| !ring.is_empty() || ring.is_closed(), None);
+            }
             Wait::Awake => spin_loop(),
         }
     }

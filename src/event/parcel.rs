@@ -23,7 +23,7 @@ pub struct ToShard {
     pub watermarks: SmallVec<[(Task, Timestamp); 1]>,
     /// What follows the batch, if anything.
     pub mark: Option<Mark>,
-    /// When the turn began that found all this: from here on latency is measured.
+    /// When all this arrived that the turn found, at the earliest: from here on latency is measured.
     pub arrived: Option<Instant>,
 }
 

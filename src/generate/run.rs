@@ -40,6 +40,13 @@ pub struct Summary {
 /// Records that are sent between two looks at the clock, at most: keeps the clock out of the way at high rates.
 const TURN: u64 = 64;
 
+/// Shortest pause: at a high rate some records go out together, up to this late and never early, instead of one for each
+/// wake-up, which would cost the machine more than the records do.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// Longest pause, so that a sink can poll.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// Writes the stream to `out`, one event a line, and flushes it at the end (and before each pause, when paced).
 ///
 /// # Errors
@@ -96,12 +103,12 @@ fn due(n: u64, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Waits for `due`, at once if it has passed; gives the time it is then. Naps are at most 100 ms, so that a sink can poll.
+/// Waits for `due`, at once if it has passed; gives the time it is then.
 fn wait_until<E>(due: Instant, sink: &mut impl FnMut(Option<Record<'_>>) -> Result<(), E>) -> Result<Instant, E> {
     let mut now = Instant::now();
     while now < due {
         sink(None)?;
-        std::thread::sleep((due - now).min(Duration::from_millis(100)));
+        std::thread::sleep((due - now).clamp(PAUSE_MIN, PAUSE_MAX));
         now = Instant::now();
     }
     Ok(now)

@@ -1,10 +1,12 @@
 //! A bell wakes one sleeping thread. Ringing one that was rung already costs one load; nothing rung is ever missed, also
 //! by a waiter that is awake when it is rung and goes to sleep after.
+//!
+//! It tells when it was rung: from then on someone waited, also while the scheduler let the waiter sleep on.
 
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The waiter runs, and nothing was rung since it last looked.
 const AWAKE: u8 = 0;
@@ -13,10 +15,18 @@ const ASLEEP: u8 = 1;
 /// Rung: the waiter must look again before it sleeps.
 const RUNG: u8 = 2;
 
-#[derive(Default)]
 struct Inner {
     state: AtomicU8,
     waiter: Mutex<Option<Thread>>,
+    made: Instant,
+    /// Nanoseconds after `made` at which it was rung last, while it had not been rung.
+    rung: AtomicU64,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Inner { state: AtomicU8::new(AWAKE), waiter: Mutex::default(), made: Instant::now(), rung: AtomicU64::new(0) }
+    }
 }
 
 /// Wakes the one thread that waits on it. Clones ring the same bell.
@@ -31,9 +41,30 @@ impl Bell {
         // Pairs with the fences in `wait`: either this load sees the waiter's last change of state, or the waiter's look
         // sees what was written before.
         fence(Ordering::SeqCst);
-        if self.0.state.load(Ordering::Relaxed) != RUNG && self.0.state.swap(RUNG, Ordering::SeqCst) == ASLEEP {
-            self.wake();
+        if self.0.state.load(Ordering::Relaxed) != RUNG {
+            let now = u64::try_from(self.0.made.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            // Relaxed: the swap publishes it. Of two that ring at once either's time will do.
+            self.0.rung.store(now, Ordering::Relaxed);
+            if self.0.state.swap(RUNG, Ordering::SeqCst) == ASLEEP {
+                self.wake();
+            }
         }
+    }
+
+    /// Takes note of all rings so far, for a waiter that now looks at everything: when the first of them was, if there was one.
+    /// A wait after this does not return for them.
+    pub fn heard(&self) -> Option<Instant> {
+        if self.0.state.load(Ordering::Relaxed) != RUNG {
+            return None;
+        }
+        let heard = self.0.state.swap(AWAKE, Ordering::SeqCst) == RUNG;
+        // Pairs with the fence in `ring`, as in `wait`.
+        fence(Ordering::SeqCst);
+        heard.then(|| self.rung())
+    }
+
+    fn rung(&self) -> Instant {
+        self.0.made + Duration::from_nanos(self.0.rung.load(Ordering::Relaxed))
     }
 
     #[cold]
@@ -45,10 +76,11 @@ impl Bell {
     }
 
     /// Sleeps until rung or until `timeout`; not at all if it was rung since the last wait, or if `ready` is already true.
-    /// May wake early; look again. Only one thread may wait on a bell.
-    pub fn wait(&self, ready: impl Fn() -> bool, timeout: Option<Duration>) {
+    /// May wake early; look again. Only one thread may wait on a bell. Returns when it was rung, if it was.
+    pub fn wait(&self, ready: impl Fn() -> bool, timeout: Option<Duration>) -> Option<Instant> {
         *self.0.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
-        if self.0.state.swap(ASLEEP, Ordering::SeqCst) != RUNG {
+        let mut rung = self.0.state.swap(ASLEEP, Ordering::SeqCst) == RUNG;
+        if !rung {
             // Pairs with the fence in `ring`.
             fence(Ordering::SeqCst);
             if !ready() {
@@ -58,9 +90,10 @@ impl Bell {
                 }
             }
         }
-        self.0.state.swap(AWAKE, Ordering::SeqCst);
+        rung |= self.0.state.swap(AWAKE, Ordering::SeqCst) == RUNG;
         // Pairs with the fence in `ring`: what was written before a ring that this wait consumed is seen by the next look.
         fence(Ordering::SeqCst);
+        rung.then(|| self.rung())
     }
 }
 
@@ -87,6 +120,30 @@ mod tests {
                 bell.wait(|| count.load(Ordering::Relaxed) != seen, None);
             }
         }
+        thread.join().expect("ringer");
+    }
+
+    #[test]
+    fn it_tells_when_it_was_rung_first_and_only_once() {
+        let bell = Bell::default();
+        assert_eq!(bell.heard(), None);
+        let before = Instant::now();
+        bell.ring();
+        let after = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        bell.ring();
+        let heard = bell.heard().expect("rung");
+        assert!(before <= heard && heard <= after, "{before:?} {heard:?} {after:?}");
+        assert_eq!(bell.heard(), None);
+        // What was heard wakes nobody; what rings while one sleeps does, and says when.
+        assert_eq!(bell.wait(|| false, Some(Duration::from_millis(1))), None);
+        let (ringer, asleep) = (bell.clone(), Instant::now());
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(5));
+            ringer.ring();
+        });
+        let rung = bell.wait(|| false, None).expect("rung");
+        assert!(rung - asleep >= Duration::from_millis(5) && rung <= Instant::now());
         thread.join().expect("ringer");
     }
 }

@@ -163,7 +163,9 @@ mod tests {
             let batch = loop {
                 match consumer.pop() {
                     Some(batch) => break batch,
-                    None => bell_c.wait(|| !consumer.is_empty(), None),
+                    None => {
+                        bell_c.wait(|| !consumer.is_empty(), None);
+                    }
                 }
             };
             assert_eq!(batch, [expected]);

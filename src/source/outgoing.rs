@@ -62,7 +62,7 @@ pub struct Outgoing {
     committer: Producer<Report>,
     held_reports: VecDeque<Report>,
     announced: Vec<(Task, Timestamp)>,
-    /// When the turn began that fills the parcels.
+    /// When that arrived which the turn finds that fills the parcels.
     turn: Option<Instant>,
     /// Signals sent and not yet counted.
     sent: u64,
@@ -82,9 +82,9 @@ impl Outgoing {
         }
     }
 
-    /// A turn begins: what is sent from now on arrived then.
-    pub fn turn(&mut self, now: Instant) {
-        self.turn = Some(now);
+    /// A turn begins: what is sent from now on arrived then, or later.
+    pub fn turn(&mut self, arrived: Instant) {
+        self.turn = Some(arrived);
     }
 
     /// Signals sent since the last call.

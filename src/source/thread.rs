@@ -134,6 +134,10 @@ pub struct Source {
     shown: Option<Instant>,
     /// Events without a key that are counted already.
     keyless: u64,
+    /// When the bell was rung that the next step answers.
+    rung: Option<Instant>,
+    /// Since when something may wait that was not looked at.
+    arrived: Option<Instant>,
 }
 
 impl Source {
@@ -148,6 +152,8 @@ impl Source {
             turn: Vec::new(),
             shown: None,
             keyless: 0,
+            rung: None,
+            arrived: None,
         }
     }
 
@@ -155,10 +161,14 @@ impl Source {
     pub fn run(mut self) {
         let metrics = Arc::clone(&self.parts.metrics);
         let _working = metrics.busy.work();
+        let mut woken = None;
         loop {
+            // Queues ring when they turn non-empty. How long that was ago counts: the scheduler may have let us sleep on.
+            let heard = self.parts.bell.heard();
+            self.rung = woken.take().or(heard);
             match self.step() {
                 Step::Busy => {}
-                Step::Idle => metrics.busy.rest(|| self.rest()),
+                Step::Idle => metrics.busy.rest(|| woken = self.rest()),
                 Step::Done => return,
             }
         }
@@ -173,17 +183,20 @@ impl Source {
         if phase == Phase::Stop {
             return Step::Done;
         }
-        self.parts.outgoing.turn(now);
+        let arrived = *self.arrived.get_or_insert(self.rung.take().map_or(now, |rung| rung.min(now)));
+        self.parts.outgoing.turn(arrived);
         let free = self.parts.outgoing.retry();
         self.aligned = true;
         let mut read = 0;
         let paused = self.parts.gate.is_closed();
         if free && phase == Phase::Run && !paused {
             read = self.turn(now);
+            self.arrived = None;
         } else {
             self.hold(now);
         }
         if paused {
+            self.arrived = None;
             self.stand_still();
         } else {
             self.decide_idle(now);
@@ -197,7 +210,7 @@ impl Source {
     }
 
     /// Sleeps until there may be something to do.
-    fn rest(&self) {
+    fn rest(&self) -> Option<Instant> {
         let parts = &self.parts;
         let due = || {
             parts.barriers.requested() != self.barrier
@@ -205,7 +218,7 @@ impl Source {
                 || parts.phase.get() == Phase::Stop
                 || parts.outgoing.is_held() && !parts.outgoing.would_wait()
         };
-        parts.bell.wait(due, Some(if self.aligned { TICK } else { ALIGNMENT_TICK }));
+        parts.bell.wait(due, Some(if self.aligned { TICK } else { ALIGNMENT_TICK }))
     }
 
     fn take_commands(&mut self) {

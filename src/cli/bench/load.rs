@@ -29,7 +29,9 @@ pub struct Sent {
     pub expected: Vec<Expected>,
     /// Open loop: how far the sender was behind its schedule at the end.
     pub lag: Span,
-    /// Open loop: event time of the last event that counts.
+    /// Open loop: when the first event was due that counts, the warm-up being over.
+    pub from: Timestamp,
+    /// Open loop: when the last event was due that counts.
     pub last: Timestamp,
 }
 
@@ -49,8 +51,15 @@ pub fn stream(args: &BenchArgs) -> Options {
 /// What a stream must lead to, without sending it.
 pub fn expected_of(options: Options) -> Sent {
     let mut generator = Generator::new(options);
-    let mut sent =
-        Sent { records: 0, bytes: 0, duplicates: 0, expected: Vec::new(), lag: Span::ZERO, last: Timestamp::MIN };
+    let mut sent = Sent {
+        records: 0,
+        bytes: 0,
+        duplicates: 0,
+        expected: Vec::new(),
+        lag: Span::ZERO,
+        from: Timestamp::MIN,
+        last: Timestamp::MIN,
+    };
     let mut line = Vec::new();
     while let Some(meta) = generator.next(&mut line) {
         sent.records += 1;
@@ -97,9 +106,12 @@ fn partition_of(key: &[u8], partitions: i32) -> i32 {
     (stable_hash64(0, key) % u64::from(partitions.unsigned_abs())) as i32
 }
 
-/// Sends at `rate` a second for as long as the arguments say, from now on; then what ends all waiting.
+/// Sends at `rate` a second for as long as the arguments say, from now on, after a warm-up that does not count; then what ends
+/// all waiting.
 pub fn send_paced(producer: &mut dyn Producer, topic: &str, rate: u64, args: &BenchArgs) -> Result<Sent, BrokerError> {
-    let options = Options { rate: Some(rate), start: Timestamp::now(), ..stream(args) };
+    let (start, warm_up) = (Timestamp::now(), args.warm_up);
+    let count = args.events + (u128::from(rate) * warm_up.to_std().as_nanos() / 1_000_000_000) as u64;
+    let options = Options { rate: Some(rate), start, count: Some(count), ..stream(args) };
     let (mut last, name) = (Timestamp::MIN, Arc::<str>::from(topic));
     let summary = run_into(options, |step| match step {
         Some(line) => {
@@ -110,7 +122,8 @@ pub fn send_paced(producer: &mut dyn Producer, topic: &str, rate: u64, args: &Be
         None => Ok(()),
     })?;
     let (records, bytes, duplicates) = (summary.records, summary.bytes, summary.duplicates);
-    let mut sent = Sent { records, bytes, duplicates, expected: summary.expected, lag: summary.lag, last };
+    let (expected, lag) = (summary.expected, summary.lag);
+    let mut sent = Sent { records, bytes, duplicates, expected, lag, from: start + warm_up, last };
     let end = sent.last + QUIET;
     for partition in 0..args.partitions {
         let value = format!(r#"{{"@timestamp":"{end}","event":{{"id":"quiet-{partition}","category":"none"}}}}"#);

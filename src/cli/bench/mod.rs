@@ -1,11 +1,12 @@
 //! `bench`: load on the whole pipeline from a real broker, and what it took, in one process and one run, so that ratios mean
 //! something on a machine that is shared.
 //!
-//! Without `--rate` a topic is filled first and then drained; with it, events are sent open-loop while the pipeline runs, and
-//! latencies count from the time at which an event was due, not from when it was sent. Every run's outputs are compared with
+//! Without `--rate` a topic is filled first and then drained; with it, events are sent open-loop while the pipeline runs
+//! ([`paced`]), and latencies count from the time at which an event was due, not from when it was sent. Every run's outputs are compared with
 //! what the generator planted; a run with wrong outputs fails the command, however fast it was.
 
 mod load;
+mod paced;
 mod place;
 mod process;
 mod report;
@@ -14,8 +15,6 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -23,7 +22,7 @@ use clap::{Args, ValueEnum};
 use self::load::{Sent, TIMEOUT};
 use self::place::{Account, Place};
 use self::process::Meter;
-use self::report::{Load, Outcome, Quantiles, Report, Run};
+use self::report::{Load, Outcome, Report, Run};
 use self::watch::End;
 use super::args::{Global, ListFormat};
 use super::exit::{Exit, Failure};
@@ -71,6 +70,9 @@ pub struct BenchArgs {
     /// Events a second, open loop; without it, a full topic is drained
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
+    /// With --rate: how long events are sent, and their outputs checked, before latencies and CPU count
+    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = warm_up)]
+    pub warm_up: Span,
     /// Number of entities (users)
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub keys: u64,
@@ -110,6 +112,12 @@ pub struct BenchArgs {
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: ListFormat,
+}
+
+/// A broker that was just started compiles itself while it runs, and connections are made with the first records.
+fn warm_up(text: &str) -> Result<Span, String> {
+    let span: Span = Span::parse(text).map_err(|error| error.to_string())?;
+    if (Span::ZERO..=Span::from_secs(600)).contains(&span) { Ok(span) } else { Err("at most 10m".into()) }
 }
 
 /// Runs it. Exit status 1: outputs were wrong.
@@ -185,7 +193,7 @@ impl<'a> Bench<'a> {
                 (topic, Some(load::expected_of(load::stream(args))))
             }
         };
-        let mut bytes = sent.as_ref().map_or(0, |sent| sent.bytes);
+        let (mut records, mut bytes) = sent.as_ref().map_or((0, 0), |sent| (sent.records, sent.bytes));
         for round in 0..args.rounds {
             for way in &ways {
                 note(format_args!("round {} of {}: {way}", round + 1, args.rounds));
@@ -193,8 +201,11 @@ impl<'a> Bench<'a> {
                     (Some(_), "bare") => self.discard(&topic)?,
                     (Some(sent), way) => self.drain(&topic, sent, way, runs.len())?,
                     (None, way) => {
-                        let (run, sent) = self.open_loop(way, runs.len())?;
-                        bytes = sent.bytes;
+                        let (run, sent) = match way {
+                            "bare" => self.discard_paced(runs.len())?,
+                            way => self.open_loop(way, runs.len())?,
+                        };
+                        (records, bytes) = (sent.records, sent.bytes);
                         run
                     }
                 };
@@ -208,23 +219,25 @@ impl<'a> Bench<'a> {
             version: env!("CARGO_PKG_VERSION").into(),
             date,
             machine: process::machine(),
-            load: self.load(bytes),
+            load: self.load(records, bytes),
             runs,
             ratios: BTreeMap::new(),
+            cpu_percent_over_bare: BTreeMap::new(),
         };
         report.compute_ratios();
         Ok(report)
     }
 
-    fn load(&self, bytes: u64) -> Load {
+    fn load(&self, events: u64, bytes: u64) -> Load {
         let args = self.args;
         Load {
-            events: args.events,
+            events,
             bytes,
             keys: args.keys,
             duplicates: u64::from(args.duplicates),
             density: args.rate.unwrap_or(args.density),
             rate: args.rate,
+            warm_up: args.rate.map(|_| args.warm_up.to_string()),
             rules: self.plan.rules.len(),
             hold: args.hold,
             partitions: args.partitions,
@@ -244,9 +257,7 @@ impl<'a> Bench<'a> {
             DeliveryArg::AtLeastOnce => vec!["at_least_once"],
             DeliveryArg::Both => vec!["exactly_once", "at_least_once"],
         };
-        // An open loop has no bare consumer's throughput to compare with.
-        let bare = self.args.baseline.is_some() && self.args.rate.is_none();
-        bare.then_some("bare").into_iter().chain(ways).collect()
+        self.args.baseline.map(|BaselineArg::Bare| "bare").into_iter().chain(ways).collect()
     }
 
     /// The settings of one run: an application of its own that reads `topic`, with its state in `directory`.
@@ -307,68 +318,6 @@ impl<'a> Bench<'a> {
         run.outcome = Some(outcome(&progress, sent, &seen.map_err(failed)?));
         place.clear(&self.broker)?;
         Ok(run)
-    }
-
-    /// The pipeline runs while events are sent at a steady rate.
-    fn open_loop(&self, way: &str, number: usize) -> Result<(Run, Sent), Failure> {
-        let topic = format!("{}-{number}-in", self.name);
-        self.account.topic(&topic);
-        self.broker.create_topic(&topic, self.args.partitions, TIMEOUT).map_err(failed)?;
-        let place = self.place(&topic, way, number)?;
-        let stop = End::default();
-        let watcher = {
-            let (stop, broker) = (stop.clone(), service::kafka(&self.settings)?);
-            let topic = place.settings.output_topic.clone();
-            let body = move || watch::follow(&broker, &topic, &stop);
-            std::thread::Builder::new().name("watch".into()).spawn(body).map_err(no_thread)?
-        };
-        // A producer connects when it sends: its threads are there before anything is measured.
-        let mut producer = self.broker.producer(false, None).map_err(failed)?;
-        producer.flush(TIMEOUT).map_err(failed)?;
-        std::thread::sleep(Duration::from_secs(1));
-
-        let control = Control::default();
-        let (rate, args, begin) = (self.args.rate.unwrap_or(1), self.args.clone(), Arc::new(AtomicBool::new(false)));
-        let sender = {
-            let begin = Arc::clone(&begin);
-            let body = move || {
-                while !begin.load(Ordering::Acquire) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                load::send_paced(&mut *producer, &topic, rate, &args)
-            };
-            std::thread::Builder::new().name("load".into()).spawn(body).map_err(no_thread)?
-        };
-        let meter = Meter::start().map_err(no_thread)?;
-        let running = place.start(&self.plan, false, &control)?;
-        while control.assigned().len() < self.args.partitions.unsigned_abs() as usize && !running.is_finished() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let begun = Instant::now();
-        begin.store(true, Ordering::Release);
-        let sent = join(sender)?.map_err(failed)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let deadline = Instant::now() + TIMEOUT;
-        while control.progress().records() < sent.records && Instant::now() < deadline && !running.is_finished() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // What the silence decides comes with the next epochs.
-        std::thread::sleep(self.settings.epoch.to_std() * 3);
-        control.drain();
-        let progress = join(running)??;
-        let usage = meter.finish();
-        stop.set(self.end(&place)?.get());
-        let seen = join(watcher)?.map_err(failed)?;
-        let mut run = Run::new(way, seconds, sent.records as f64 / seconds, usage);
-        let in_time = |seen: &&watch::Seen| seen.decided <= sent.last;
-        run.end_to_end_ms = Quantiles::of(seen.iter().filter(in_time).map(watch::Seen::latency).collect());
-        run.processing_ms = Some(Quantiles::from(&control.metrics().committer.processing.read()));
-        run.outcome = Some(outcome(&progress, &sent, &seen));
-        if sent.lag > Span::from_millis(100) {
-            note(format_args!("the sender could not keep up: it was {} behind at the end", sent.lag));
-        }
-        place.clear(&self.broker)?;
-        Ok((run, sent))
     }
 
     /// Where the outputs of a run that is over end.

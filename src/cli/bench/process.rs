@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-/// Time between two samples.
-const EVERY: Duration = Duration::from_millis(10);
+/// Time between two samples: each reads some files for every thread, which is load too.
+const EVERY: Duration = Duration::from_millis(50);
 
 /// What was used.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct Usage {
     pub threads: BTreeMap<String, f64>,
     /// Largest resident set of the whole process, in bytes.
     pub rss_peak: u64,
+    /// Time that it was measured over, in seconds.
+    pub seconds: f64,
 }
 
 impl Usage {
@@ -26,11 +28,24 @@ impl Usage {
     pub fn cpu_seconds(&self) -> f64 {
         self.threads.values().sum()
     }
+
+    /// The part of all processors that they took, in per cent.
+    pub fn cpu_percent(&self) -> f64 {
+        100.0 * self.cpu_seconds() / (self.seconds * processors() as f64).max(f64::MIN_POSITIVE)
+    }
 }
 
-/// Measures from its start to [`Meter::finish`].
+/// What is asked of the sampler.
+enum Ask {
+    /// Count from now on.
+    Begin,
+    /// Take the last sample.
+    Finish,
+}
+
+/// Measures from its start, or from [`Meter::begin`], to [`Meter::finish`].
 pub struct Meter {
-    done: Sender<()>,
+    asks: Sender<Ask>,
     thread: std::thread::JoinHandle<Usage>,
 }
 
@@ -38,13 +53,14 @@ impl Meter {
     /// Starts to measure. Threads that exist now are left out.
     pub fn start() -> std::io::Result<Meter> {
         let before: BTreeSet<u32> = threads().into_iter().collect();
-        let (done, stopped) = bounded::<()>(0);
+        // Without room: whoever asks waits until the sampler takes it.
+        let (asks, asked) = bounded::<Ask>(0);
         let sample = move || {
             let mut taken: BTreeMap<u32, (String, u64)> = BTreeMap::new();
-            let mut rss_peak = 0;
+            let (mut base, mut begun, mut rss_peak) = (BTreeMap::new(), Instant::now(), 0);
             let own = own_thread();
             loop {
-                let stop = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
+                let ask = asked.recv_timeout(EVERY);
                 rss_peak = rss_peak.max(resident_bytes());
                 for thread in threads().into_iter().filter(|id| !before.contains(id) && Some(*id) != own) {
                     if let Some(nanos) = cpu_nanos(thread) {
@@ -56,24 +72,34 @@ impl Meter {
                         entry.1 = nanos;
                     }
                 }
-                if stop {
-                    break;
+                match ask {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(Ask::Begin) => {
+                        base = taken.iter().map(|(thread, (_, nanos))| (*thread, *nanos)).collect();
+                        begun = Instant::now();
+                    }
+                    Ok(Ask::Finish) | Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
-            let mut usage = Usage { threads: BTreeMap::new(), rss_peak };
-            for (name, nanos) in taken.into_values() {
+            let mut usage = Usage { threads: BTreeMap::new(), rss_peak, seconds: begun.elapsed().as_secs_f64() };
+            for (thread, (name, nanos)) in taken {
+                let nanos = nanos - base.get(&thread).copied().unwrap_or(0);
                 *usage.threads.entry(name).or_default() += nanos as f64 / 1e9;
             }
             usage
         };
         let thread = std::thread::Builder::new().name("meter".into()).spawn(sample)?;
-        Ok(Meter { done, thread })
+        Ok(Meter { asks, thread })
     }
 
-    /// What was used since the start.
+    /// CPU counts only from now on; the threads are still those begun since the start.
+    pub fn begin(&self) {
+        let _ = self.asks.send(Ask::Begin);
+    }
+
+    /// What was used.
     pub fn finish(self) -> Usage {
-        // Waits until the sampler takes it, which then takes its last sample.
-        let _ = self.done.send(());
+        let _ = self.asks.send(Ask::Finish);
         self.thread.join().unwrap_or_default()
     }
 }
@@ -103,12 +129,17 @@ fn resident_bytes() -> u64 {
     line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
+/// Processors that this process may use.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// The processor and how many of them, and memory: for the report.
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let model = model.trim_start_matches([':', '\t', ' ']);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = processors();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     let kilobytes = total.split_whitespace().next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -142,5 +173,29 @@ mod tests {
         assert!(worked > 0.005, "{usage:?}");
         assert!(!usage.threads.contains_key("before"), "{usage:?}");
         assert!(usage.rss_peak > 1 << 20, "{usage:?}");
+    }
+
+    #[test]
+    fn what_was_used_before_the_beginning_does_not_count() {
+        let meter = Meter::start().expect("a thread");
+        let (told, tell) = bounded::<()>(0);
+        let body = move || {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(80) {
+                std::hint::black_box(0);
+            }
+            // Worked, and is still here.
+            let _ = told.send(());
+            let _ = told.send(());
+        };
+        let thread = std::thread::Builder::new().name("early".into()).spawn(body).expect("a thread");
+        tell.recv().expect("worked");
+        meter.begin();
+        std::thread::sleep(EVERY * 2);
+        let usage = meter.finish();
+        tell.recv().expect("still here");
+        thread.join().expect("ends");
+        assert!(usage.threads.get("early").is_some_and(|seconds| *seconds < 0.03), "{usage:?}");
+        assert!((0.1..10.0).contains(&usage.seconds), "{usage:?}");
     }
 }

@@ -22,8 +22,11 @@ pub struct Report {
     pub load: Load,
     /// The runs in their order.
     pub runs: Vec<Run>,
-    /// For each two ways that were run: the median of one over the median of the other, in events a second.
+    /// For each two ways that drained a topic: the median of one over the median of the other, in events a second.
     pub ratios: BTreeMap<String, f64>,
+    /// For each way that ran at a rate: the median of its `cpu_percent` less the bare consumer's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cpu_percent_over_bare: BTreeMap<String, f64>,
 }
 
 /// What was sent, and to what.
@@ -41,6 +44,9 @@ pub struct Load {
     pub density: u64,
     /// Events a second sent, open loop; none: the topic was full before.
     pub rate: Option<u64>,
+    /// Open loop: for how long events were sent before latencies and CPU counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<String>,
     /// Rules.
     pub rules: usize,
     /// Every event holds a match of its entity.
@@ -64,7 +70,13 @@ pub struct Run {
     pub events_per_second: f64,
     /// CPU of the pipeline's threads, in seconds; what sends and watches is not in it.
     pub cpu_seconds: f64,
-    /// The same by thread name.
+    /// The time over which it was measured, in seconds; 0: not noted.
+    #[serde(default)]
+    pub cpu_measured_seconds: f64,
+    /// The same CPU as a part of all processors in that time, in per cent.
+    #[serde(default)]
+    pub cpu_percent: f64,
+    /// The same CPU by thread name, in seconds.
     pub threads: BTreeMap<String, f64>,
     /// Largest resident set of the process, in bytes.
     pub rss_peak: u64,
@@ -145,6 +157,8 @@ impl Run {
             seconds,
             events_per_second,
             cpu_seconds: usage.cpu_seconds(),
+            cpu_measured_seconds: usage.seconds,
+            cpu_percent: usage.cpu_percent(),
             threads: usage.threads,
             rss_peak: usage.rss_peak,
             outcome: None,
@@ -155,14 +169,21 @@ impl Run {
 }
 
 impl Report {
-    /// Medians of the ways against each other.
+    /// Medians of the ways against each other: what they do where nothing limits them, what they cost where all do the same.
     pub fn compute_ratios(&mut self) {
         let ways: Vec<String> = self.ways();
+        let thousandths = |x: f64| (x * 1000.0).round() / 1000.0;
         for (n, first) in ways.iter().enumerate() {
             for second in ways.iter().skip(n + 1) {
                 let (over, under) = if first == "bare" { (second, first) } else { (first, second) };
-                let ratio = self.median(over) / self.median(under);
-                self.ratios.insert(format!("{over}/{under}"), (ratio * 1000.0).round() / 1000.0);
+                if self.load.rate.is_none() {
+                    let ratio = self.median(over, |run| run.events_per_second)
+                        / self.median(under, |run| run.events_per_second);
+                    self.ratios.insert(format!("{over}/{under}"), thousandths(ratio));
+                } else if under == "bare" {
+                    let more = self.median(over, |run| run.cpu_percent) - self.median(under, |run| run.cpu_percent);
+                    self.cpu_percent_over_bare.insert(over.clone(), thousandths(more));
+                }
             }
         }
     }
@@ -177,11 +198,12 @@ impl Report {
         ways
     }
 
-    fn median(&self, way: &str) -> f64 {
-        let mut rates: Vec<f64> =
-            self.runs.iter().filter(|run| run.way == way).map(|run| run.events_per_second).collect();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
+    /// Of a figure that some runs of a way have; not a number if none has.
+    fn median(&self, way: &str, figure: impl Fn(&Run) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.runs.iter().filter(|run| run.way == way).map(figure).collect();
+        figures.retain(|figure| figure.is_finite());
+        figures.sort_by(f64::total_cmp);
+        figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
     /// All outputs were as they had to be.
@@ -206,10 +228,13 @@ impl Report {
             load.epoch
         )?;
         for run in &self.runs {
-            write_run(run, load.events, out)?;
+            write_run(run, load, out)?;
         }
         for (name, ratio) in &self.ratios {
             writeln!(out, "{name}: {ratio:.3} (medians of events/s)")?;
+        }
+        for (way, more) in &self.cpu_percent_over_bare {
+            writeln!(out, "{way}: {more:+.1} % of all processors over the bare consumer (medians)")?;
         }
         Ok(())
     }
@@ -218,24 +243,43 @@ impl Report {
     pub fn write_comparison(&self, before: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\nagainst {} · {} · {}", before.version, before.date, before.machine)?;
         for way in self.ways() {
-            let (old, new) = (before.median(&way), self.median(&way));
-            if old.is_finite() {
-                writeln!(out, "  {way:14} {old:>10.0} → {new:>10.0} events/s  ×{:.3}", new / old)?;
+            for (name, figure) in FIGURES {
+                let (old, new) = (before.median(&way, figure), self.median(&way, figure));
+                if old.is_finite() && new.is_finite() {
+                    writeln!(out, "  {way:14} {name:24} {old:>10.2} → {new:>10.2}  ×{:.3}", new / old)?;
+                }
             }
         }
         Ok(())
     }
 }
 
-fn write_run(run: &Run, events: u64, out: &mut dyn Write) -> io::Result<()> {
+/// A figure of a run; not a number where it has none.
+type Figure = fn(&Run) -> f64;
+
+/// What two reports are compared by.
+const FIGURES: &[(&str, Figure)] = &[
+    ("events/s", |run| run.events_per_second),
+    ("CPU, % of all processors", |run| if run.cpu_measured_seconds > 0.0 { run.cpu_percent } else { f64::NAN }),
+    ("MB at the peak", |run| run.rss_peak as f64 / 1e6),
+    ("end to end p50, ms", |run| run.end_to_end_ms.as_ref().map_or(f64::NAN, |quantiles| quantiles.p50)),
+    ("end to end p99, ms", |run| run.end_to_end_ms.as_ref().map_or(f64::NAN, |quantiles| quantiles.p99)),
+    ("processing p50, ms", |run| run.processing_ms.as_ref().map_or(f64::NAN, |quantiles| quantiles.p50)),
+    ("processing p99, ms", |run| run.processing_ms.as_ref().map_or(f64::NAN, |quantiles| quantiles.p99)),
+];
+
+fn write_run(run: &Run, load: &Load, out: &mut dyn Write) -> io::Result<()> {
+    // At a rate the warm-up's events are not in the CPU either.
+    let millions = load.rate.map_or(load.events as f64, |rate| rate as f64 * run.cpu_measured_seconds) / 1e6;
     writeln!(
         out,
-        "\n{}: {:.0} events/s · {:.1} s · {:.2} CPU s ({:.2} s per million) · {:.0} MB at the peak",
+        "\n{}: {:.0} events/s · {:.1} s · {:.2} CPU s ({:.2} s per million, {:.1} % of all processors) · {:.0} MB at the peak",
         run.way,
         run.events_per_second,
         run.seconds,
         run.cpu_seconds,
-        run.cpu_seconds / (events as f64 / 1e6),
+        run.cpu_seconds / millions.max(f64::MIN_POSITIVE),
+        run.cpu_percent,
         run.rss_peak as f64 / 1e6,
     )?;
     let mut threads: Vec<(&String, &f64)> = run.threads.iter().filter(|(_, seconds)| **seconds >= 0.005).collect();
@@ -286,6 +330,7 @@ mod tests {
             duplicates: 0,
             density: 1,
             rate: None,
+            warm_up: None,
             rules: 1,
             hold: false,
             partitions: 1,
@@ -299,8 +344,37 @@ mod tests {
             run("exactly_once", 750.0),
         ];
         let (version, date, machine) = Default::default();
-        let mut report = Report { version, date, machine, load, runs, ratios: BTreeMap::new() };
+        let (ratios, cpu_percent_over_bare) = Default::default();
+        let mut report = Report { version, date, machine, load, runs, ratios, cpu_percent_over_bare };
         report.compute_ratios();
         assert_eq!(report.ratios, BTreeMap::from([("exactly_once/bare".to_owned(), 0.75)]));
+        assert!(report.cpu_percent_over_bare.is_empty(), "what drains a topic takes all it gets");
+
+        report.load.rate = Some(1000);
+        report.ratios.clear();
+        for (run, percent) in report.runs.iter_mut().zip([5.0, 9.0, 7.5, 8.0]) {
+            run.cpu_percent = percent;
+        }
+        report.compute_ratios();
+        assert!(report.ratios.is_empty(), "all did the same work");
+        assert_eq!(report.cpu_percent_over_bare, BTreeMap::from([("exactly_once".to_owned(), 3.0)]));
+    }
+
+    #[test]
+    fn a_report_from_before_the_newer_figures_can_still_be_compared_with() {
+        let run = r#"{"way": "bare", "seconds": 1.5, "events_per_second": 1e6, "cpu_seconds": 1.0, "threads": {}, "rss_peak": 1000000}"#;
+        let load = r#"{"events": 1, "bytes": 1, "keys": 1, "duplicates": 0, "density": 1, "rate": null, "rules": 1, "hold": false,
+            "partitions": 1, "epoch": "200ms", "state_memory": 0}"#;
+        let text = format!(
+            r#"{{"version": "0.1.0", "date": "d", "machine": "m", "load": {load}, "runs": [{run}], "ratios": {{}}}}"#
+        );
+        let before: Report = serde_json::from_str(&text).expect("a report");
+        let mut after = before.clone();
+        after.runs.iter_mut().for_each(|run| run.events_per_second *= 1.5);
+        let mut out = Vec::new();
+        after.write_comparison(&before, &mut out).expect("memory");
+        let out = String::from_utf8(out).expect("UTF-8");
+        assert!(out.contains("events/s") && out.contains("×1.500"), "{out}");
+        assert!(!out.contains("CPU") && !out.contains("end to end"), "what one of them has not is not compared: {out}");
     }
 }
