@@ -2,8 +2,8 @@
 """Whether every panel of the dashboard and every alert has something to show.
 
 Starts a Kafka, the service and a Prometheus (Debian: apt-get install prometheus), puts load on the service and lets happen to it
-what panels and alerts are there for: bad and late records, keys that do not fit in memory, a pause, a broker that hangs, a kill -9 that
-loses the disk. Then each query is put to Prometheus, over that time. Exit status: 0, or 1 with what was empty, refused, or counted
+what panels and alerts are there for: bad and late records, keys that do not fit in memory, a pause, rules that change, a broker that hangs,
+a kill -9 that loses the disk. Then each query is put to Prometheus, over that time. Exit status: 0, or 1 with what was empty, refused, or counted
 nothing.
 
     THROUGHLINE_BIN=target/debug/throughline scripts/check-dashboard.py
@@ -195,6 +195,15 @@ def happen(stage):
     time.sleep(8)
     stage.ask("/pipeline/resume", "POST")
     time.sleep(5)
+    say("wrong rules, the same rules, other rules")
+    for rules in (RULES + "---\nid: wrong\n", RULES, RULES + "---\nid: other\nquery: any where false\n"):
+        (stage.work / "rules.yaml").write_text(rules)
+        try:
+            stage.ask("/rules/reload", "POST")
+        except urllib.error.HTTPError as refused:
+            say(f"refused: {json.loads(refused.read())['mistakes'][0]['message']}")
+        time.sleep(3)
+    until("the service is ready with other rules", stage.ready, 60)
     say("a broker that hangs")
     stage.tell_kafka("freeze")
     time.sleep(25)
