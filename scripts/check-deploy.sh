@@ -165,17 +165,23 @@ conforms() {
         -schema-location "$schemas/$version/{{.ResourceKind}}{{.KindSuffix}}.json" "$file"
 }
 
-# The configuration in a rendered chart is one that the service takes: the file (one that is there already is stood in for), and over
-# it the variables of the service's container.
+# The variables that a rendered chart gives to the service, but for those from elsewhere (secrets, the pod's name).
+variables_of() {
+    sed -n '/^kind: StatefulSet/,/^---/p' "$1" |
+        sed -nE '/- name: THROUGHLINE_CONFIG$/n; /- name: THROUGHLINE_/{s/.*- name: //; N; s/\n *value: /=/p}' |
+        sed -E 's/="(.*)"$/=\1/; s/\\"/"/g'
+}
+
+# The configuration in a rendered chart is one that the service takes: the file, and over it the variables. A file that is in the cluster
+# already is stood in for.
 config_is_taken() {
     local variables
     sed -n '/^  throughline.yaml: |/,/^---/{/^    /s/^    //p}' "$1" >"$work/throughline.yaml"
-    sed -n '/^kind: StatefulSet/,/^---/p' "$1" | grep -A 1 'name: THROUGHLINE_' >"$work/variables"
-    mapfile -t variables < <(sed -nE '/name: THROUGHLINE_CONFIG$/,+1d; N; s/.*name: (THROUGHLINE_\w+)\n *value: "?([^"].*[^"])"?$/\1=\2/p; D' "$work/variables" | sed 's/\\"/"/g')
-    grep -q brokers "$work/throughline.yaml" || {
-        printf '%s\n' "${variables[@]}" | grep THROUGHLINE_KAFKA__BROKERS= || { echo "no configuration in $1"; return 1; }
-        cp docker/throughline/throughline.yaml "$work/throughline.yaml"
-    }
+    mapfile -t variables < <(variables_of "$1")
+    if [[ "${variables[*]}" = *THROUGHLINE_KAFKA__BROKERS=* ]]; then
+        echo 'input: [{topics: [events]}]' >"$work/throughline.yaml"
+    fi
+    [ -s "$work/throughline.yaml" ] || { echo "no configuration in $1"; return 1; }
     env THROUGHLINE_ADMIN__TOKEN=0123456789abcdef "${variables[@]}" "$THROUGHLINE_BIN" --set instance=one -c "$work/throughline.yaml" config show
 }
 
