@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test check check-deploy check-dashboard docs simulate simulate-bugs bench
+.PHONY: help setup setup-build demo test check check-deploy check-dashboard check-api docs simulate simulate-bugs bench
 
 # A toolchain that setup has just installed is not yet on the caller's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
@@ -40,6 +40,10 @@ check-deploy: setup-build ## Compose file, Helm chart, alert rules, as CI does: 
 check-dashboard: setup ## Each query of dashboard and alerts against a real Prometheus and the service under load
 	@cargo build --bin throughline
 	@THROUGHLINE_BIN="$${CARGO_TARGET_DIR:-target}/debug/throughline" scripts/check-dashboard.py
+
+check-api: setup ## The admin endpoint against its OpenAPI document, by a fuzzer
+	@cargo build --bin throughline
+	@THROUGHLINE_BIN="$${CARGO_TARGET_DIR:-target}/debug/throughline" scripts/check-api.py
 
 docs: setup-build ## Writes the generated pages anew
 	@THROUGHLINE_BLESS=1 cargo test --quiet --test cli the_page_about_configuration

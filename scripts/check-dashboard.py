@@ -2,8 +2,8 @@
 """Whether every panel of the dashboard and every alert has something to show.
 
 Starts a Kafka, the service and a Prometheus (Debian: apt-get install prometheus), puts load on the service and lets happen to it
-what panels and alerts are there for: bad and late records, keys that do not fit in memory, a pause, a broker that hangs, a kill -9 that
-loses the disk. Then each query is put to Prometheus, over that time. Exit status: 0, or 1 with what was empty, refused, or counted
+what panels and alerts are there for: bad and late records, keys that do not fit in memory, a pause, rules that change, a broker that hangs,
+a kill -9 that loses the disk. Then each query is put to Prometheus, over that time. Exit status: 0, or 1 with what was empty, refused, or counted
 nothing.
 
     THROUGHLINE_BIN=target/debug/throughline scripts/check-dashboard.py
@@ -11,22 +11,16 @@ nothing.
 
 import datetime
 import json
-import os
-import pathlib
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-KAFKA = ROOT / "tests/kafka/kafka.sh"
+from stage import ROOT, Stage, on_stage, say, until
+
 DASHBOARD = ROOT / "docker/grafana/dashboards/throughline.json"
 ALERTS = ROOT / "docker/prometheus/alerts.yml"
 
@@ -73,87 +67,16 @@ scrape_configs:
 """
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+class Observed(Stage):
+    """With a Prometheus that looks on."""
 
-
-def say(text):
-    print(f"check-dashboard: {text}", file=sys.stderr, flush=True)
-
-
-def until(what, holds, seconds):
-    """Waits for something that must come."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if holds():
-                return
-        except (urllib.error.URLError, OSError):
-            pass
-        time.sleep(0.3)
-    sys.exit(f"check-dashboard: {what}: not within {seconds} s")
-
-
-class Stage:
-    """What runs, and how it is reached."""
-
-    def __init__(self, work, program):
-        self.work, self.program = work, program
-        self.ports = {name: free_port() for name in ("kafka", "controller", "sasl", "admin", "prometheus")}
-        self.running = []
-        (work / "throughline.yaml").write_text(CONFIGURATION.format(work=work, root=ROOT, **self.ports))
-        (work / "rules.yaml").write_text(RULES)
-        (work / "prometheus.yml").write_text(PROMETHEUS.format(alerts=ALERTS, **self.ports))
-
-    def start(self, name, command, **options):
-        log = open(self.work / f"{name}.log", "ab")
-        process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, **options)
-        self.running.append(process)
-        return process
-
-    def stop(self):
-        for process in reversed(self.running):
-            if process.stdin:
-                process.stdin.close()  # Kafka's script ends with its input.
-            else:
-                process.kill()
-            process.wait()
-
-    def start_kafka(self):
-        ports = [self.ports[name] for name in ("kafka", "controller", "sasl")]
-        self.kafka = self.start("kafka", ["sh", KAFKA, "run", self.work / "kafka", *ports], stdin=subprocess.PIPE)
-        until("Kafka answers", lambda: socket.create_connection(("127.0.0.1", self.ports["kafka"])).close() is None, 120)
-        for topic, partitions in (("events", 3), ("late-events", 1), ("correlations", 1), ("throughline-dlq", 1)):
-            self.kafka_tool("TopicCommand", "--create", "--topic", topic, "--partitions", str(partitions))
-
-    def tell_kafka(self, line):
-        self.kafka.stdin.write(line.encode() + b"\n")
-        self.kafka.stdin.flush()
-
-    def kafka_tool(self, name, *words, lines=()):
-        tool = ["sh", str(KAFKA), "tool", f"org.apache.kafka.tools.{name}"]
-        command = [*tool, "--bootstrap-server", f"127.0.0.1:{self.ports['kafka']}", *words]
-        subprocess.run(command, input="\n".join(lines).encode(), stdout=subprocess.DEVNULL, check=True)
-
-    def throughline(self, *words):
-        return [self.program, "-c", self.work / "throughline.yaml", *words]
-
-    def generate(self, topic, *words):
-        kind = ["generate", "--kind", "security", "--topic", topic]
-        return self.start("generate", self.throughline(*kind, *words))
-
-    def start_service(self):
-        self.service = self.start("throughline", self.throughline("run"))
-
-    def ask(self, path, method="GET", port="admin"):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[port]}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.read()
-
-    def ready(self):
-        return b'"ready":true' in self.ask("/readyz")
+    def start_prometheus(self):
+        (self.work / "prometheus.yml").write_text(PROMETHEUS.format(alerts=ALERTS, **self.ports))
+        self.start("prometheus", [
+            "prometheus", f"--config.file={self.work}/prometheus.yml", f"--storage.tsdb.path={self.work}/tsdb",
+            f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}", "--log.level=warn",
+        ])  # fmt: skip
+        until("Prometheus answers", lambda: self.ask("/-/ready", port="prometheus"), 60)
 
     def prometheus(self, path, **words):
         query = "?" + urllib.parse.urlencode(words) if words else ""
@@ -171,11 +94,7 @@ def happen(stage):
     past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=2)
     say("a backlog, then live events")
     stage.generate("events", "--count", "60000", "--start", past.strftime("%Y-%m-%dT%H:%M:%SZ"), "--keys", "1000000").wait()
-    stage.start("prometheus", [
-        "prometheus", f"--config.file={stage.work}/prometheus.yml", f"--storage.tsdb.path={stage.work}/tsdb",
-        f"--web.listen-address=127.0.0.1:{stage.ports['prometheus']}", "--log.level=warn",
-    ])  # fmt: skip
-    until("Prometheus answers", lambda: stage.ask("/-/ready", port="prometheus"), 60)
+    stage.start_prometheus()
     stage.start_service()
     until("the service is ready", stage.ready, 120)
     stage.generate("events", "--rate", "300", "--start", "now", "--seed", "2", "--keys", "1000", "--duplicates", "20")
@@ -195,6 +114,15 @@ def happen(stage):
     time.sleep(8)
     stage.ask("/pipeline/resume", "POST")
     time.sleep(5)
+    say("wrong rules, the same rules, other rules")
+    for rules in (RULES + "---\nid: wrong\n", RULES, RULES + "---\nid: other\nquery: any where false\n"):
+        (stage.work / "rules.yaml").write_text(rules)
+        try:
+            stage.ask("/rules/reload", "POST")
+        except urllib.error.HTTPError as refused:
+            say(f"refused: {json.loads(refused.read())['mistakes'][0]['message']}")
+        time.sleep(3)
+    until("the service is ready with other rules", stage.ready, 60)
     say("a broker that hangs")
     stage.tell_kafka("freeze")
     time.sleep(25)
@@ -237,28 +165,14 @@ def check_alerts(stage, begun):
     return wrong
 
 
-def main():
-    program = pathlib.Path(os.environ.get("THROUGHLINE_BIN", "")).resolve()
-    if not program.is_file():
-        sys.exit("check-dashboard: THROUGHLINE_BIN names no program: cargo build, then THROUGHLINE_BIN=target/debug/throughline")
-    if not shutil.which("prometheus"):
-        sys.exit("check-dashboard: prometheus is not installed: apt-get install --no-install-recommends prometheus")
-    work = pathlib.Path(tempfile.mkdtemp(prefix="throughline-dashboard-"))
-    stage, wrong = Stage(work, program), 1
-    try:
-        begun = time.time()
-        stage.start_kafka()
-        happen(stage)
-        wrong = check_panels(stage, begun) + check_alerts(stage, begun)
-    finally:
-        stage.stop()
-        if wrong:
-            say(f"the logs are in {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-    if wrong:
-        sys.exit(f"check-dashboard: {wrong} queries have nothing to show")
+def play(stage):
+    begun = time.time()
+    stage.start_kafka(**{"events": 3, "late-events": 1, "correlations": 1, "throughline-dlq": 1})
+    happen(stage)
+    return check_panels(stage, begun) + check_alerts(stage, begun)
 
 
 if __name__ == "__main__":
-    main()
+    if not shutil.which("prometheus"):
+        sys.exit("check-dashboard: prometheus is not installed: apt-get install --no-install-recommends prometheus")
+    on_stage(play, lambda work, program: Observed(work, program, CONFIGURATION, RULES))

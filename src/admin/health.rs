@@ -43,8 +43,8 @@ pub(super) async fn livez(State(app): State<Shared>) -> Response {
     }
 }
 
-/// Whether the pipeline does its work, and each reason if not: starting, restoring, broker, assignment, recovering, paused,
-/// draining, stopped. No token is needed; without it the reasons are only named.
+/// Whether the pipeline does its work, and each reason if not: starting, restoring, broker, assignment, recovering, rules_refused,
+/// paused, draining, stopped. No token is needed; without it the reasons are only named.
 #[utoipa::path(
     get,
     path = "/readyz",

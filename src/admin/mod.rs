@@ -10,6 +10,7 @@ mod inside;
 mod openapi;
 mod pipeline;
 mod profile;
+mod reload;
 mod reply;
 mod server;
 
@@ -63,6 +64,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(pipeline::pause))
         .routes(routes!(pipeline::resume))
         .routes(routes!(pipeline::drain))
+        .routes(routes!(reload::reload))
         .routes(routes!(profile::cpu))
         .routes(routes!(profile::heap))
 }

@@ -17,7 +17,7 @@ use super::{Shared, routes};
     tags(
         (name = "health", description = "For whoever restarts and routes"),
         (name = "status", description = "For whoever looks"),
-        (name = "pipeline", description = "Pause, resume, drain"),
+        (name = "pipeline", description = "Pause, resume, drain, other rules"),
         (name = "debug", description = "Profiles"),
     )
 )]

@@ -75,7 +75,7 @@ pub(super) fn execute(args: &DemoArgs, out: &mut dyn Write) -> Result<Exit, Fail
     let files: Vec<RuleFile> =
         RULES.iter().map(|(name, text)| RuleFile { path: format!("{name}.yaml"), text: (*text).into() }).collect();
     let plan = compile(&files).map_err(|errors| refuse(&errors))?.plan;
-    let spec = spec(plan, &broker);
+    let mut spec = spec(plan, &broker);
     writeln!(
         out,
         "A cluster of 2,000 pods sends {RATE} events a second to topic {EVENTS} ({PARTITIONS} partitions, the embedded broker):\n\
@@ -93,7 +93,7 @@ pub(super) fn execute(args: &DemoArgs, out: &mut dyn Write) -> Result<Exit, Fail
     let control = Control::default();
     let running = {
         let control = control.clone();
-        let run = move || pipeline::run(&spec, &control);
+        let run = move || pipeline::run(&mut spec, &control);
         std::thread::Builder::new().name("pipeline".into()).spawn(run).map_err(cannot)?
     };
     let mut shown = Shown::default();

@@ -52,10 +52,10 @@ pub fn run(plan: Plan, paths: &[PathBuf], input: &FileInput) -> Result<FileResul
         None => find_time(&broker)?,
     };
     let bar = super::progress::FileBar::start(broker.progress());
-    let spec = spec(plan, names, input, time, broker);
+    let mut spec = spec(plan, names, input, time, broker);
     let control = Control::default();
     let sorter = std::thread::Builder::new().name("outlet".into()).spawn(move || collect(&received));
-    let result = pipeline::run(&spec, &control);
+    let result = pipeline::run(&mut spec, &control);
     bar.finish();
     // The last sender goes with the broker: the collector then ends.
     drop(spec);

@@ -103,8 +103,13 @@ fn note(line: std::fmt::Arguments<'_>) {
 
 /// Compiles the rules at `paths`: errors end the command, warnings are said.
 fn compile_or_fail(paths: &[PathBuf]) -> Result<Plan, Failure> {
-    let files = crate::rules::read_paths(paths).map_err(|errors| refuse(&errors))?;
-    let compiled = crate::rules::compile(&files).map_err(|errors| refuse(&errors))?;
+    compile(paths).map_err(|errors| refuse(&errors))
+}
+
+/// Compiles the rules at `paths` or says what is wrong; warnings are said.
+fn compile(paths: &[PathBuf]) -> Result<Plan, Vec<Diagnostic>> {
+    let files = crate::rules::read_paths(paths)?;
+    let compiled = crate::rules::compile(&files)?;
     for warning in &compiled.warnings {
         note(format_args!("{warning}\n"));
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use crossbeam_channel::Sender;
 
 use super::args::Global;
 use super::exit::{Exit, Failure};
 use super::{compile_or_fail, note, service};
-use crate::pipeline::Control;
+use crate::control::{Control, NoReload};
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, Default, Args)]
@@ -18,7 +19,7 @@ pub struct RunArgs {
     pub until_end: bool,
 }
 
-/// Runs until told to stop; Ctrl-C or SIGTERM once drains, twice stops.
+/// Runs until told to stop; Ctrl-C or SIGTERM once drains, twice stops; SIGHUP reads the rules again.
 pub(super) fn execute(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let settings = global.settings()?;
     let plan = compile_or_fail(&settings.rule_paths)?;
@@ -29,12 +30,18 @@ pub(super) fn execute(global: &Global, args: &RunArgs) -> Result<Exit, Failure> 
 }
 
 fn watch_signals(control: &Control, drain_timeout: Duration) -> Result<(), Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let cannot = |error| Failure::new(Exit::Unreachable, format!("cannot watch signals: {error}"));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(cannot)?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
+    let reload = watch_reloads(control).map_err(cannot)?;
     let control = control.clone();
     let watch = move || {
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                // A full line: a reload that has not begun waits there already, and will see the same files.
+                let _ = reload.try_send(());
+                continue;
+            }
             // After a drain by request the process stays; the first signal then only ends that.
             if control.leave() {
                 note(format_args!("leaving as soon as what was read is committed (again: stop at once)"));
@@ -49,4 +56,20 @@ fn watch_signals(control: &Control, drain_timeout: Duration) -> Result<(), Failu
     };
     std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(cannot)?;
     Ok(())
+}
+
+/// Reads rules again whenever it is told to, on a thread of its own: a signal to leave must not wait for that.
+fn watch_reloads(control: &Control) -> std::io::Result<Sender<()>> {
+    let (reload, asked) = crossbeam_channel::bounded(1);
+    let control = control.clone();
+    let watch = move || {
+        for () in asked {
+            // What is wrong with the rules is in the log already.
+            if let Err(NoReload::NotNow(state)) = control.reload() {
+                note(format_args!("rules are not read again: the pipeline is {state}"));
+            }
+        }
+    };
+    std::thread::Builder::new().name("reload".into()).spawn(watch)?;
+    Ok(reload)
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use crate::broker::Broker;
 use crate::broker::kafka::{Assignment, KafkaBroker, KafkaSettings};
 use crate::config::{self, Settings};
-use crate::control::Control;
+use crate::control::{Control, ReadRules};
 use crate::epoch::{Delivery, Progress};
 use crate::event::{Outcome, OutcomeCounts};
 use crate::limits::{STATE_GAPS_SHARE, STORE_CACHE_SHARE, STORE_WRITE_BUFFER_SHARE};
 use crate::pipeline::{self, Locality, PipelineError, Spec, Stage};
+use crate::rules::Diagnostic;
 use crate::rules::plan::Plan;
 use crate::source::Stream;
 use crate::topology::{PinRequest, Placement, PlanError, Request, Topology};
@@ -26,10 +27,14 @@ const STAY_LOOKS: Duration = Duration::from_millis(100);
 /// How long a broker may stay silent at the start before the process gives up: longer than a broker's restart.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a broker may take to say whether the topics of other rules exist.
+const RELOAD_ASKS_FOR: Duration = Duration::from_secs(10);
+
 /// Runs the service until it is told to stop, or with `until_end` until every partition reached the end it had at the start.
 pub fn run(settings: &Settings, plan: Plan, until_end: bool, control: &Control) -> Result<Progress, PipelineError> {
     let mut spec = spec(settings, plan, until_end)?;
     announce(settings, &spec);
+    control.set_rules_reader(rules_reader(settings, &spec));
     // Before anything that takes long, so that whoever asks is answered while it starts.
     let server = super::admin::start(settings, control)?;
     let exporter = super::admin::export(settings, control)?;
@@ -75,6 +80,19 @@ fn keep_state(settings: &Settings, spec: &mut Spec, control: &Control) -> Result
             result => return result,
         }
     }
+}
+
+/// Reads the rules of a configuration again, and asks the broker for the topics that they name: rules that could not start must not
+/// take the place of those that run.
+fn rules_reader(settings: &Settings, spec: &Spec) -> ReadRules {
+    let (paths, broker) = (settings.rule_paths.clone(), Arc::clone(&spec.broker));
+    let name = format!("broker {}", settings.kafka.brokers);
+    Box::new(move || {
+        let plan = super::compile(&paths)?;
+        let found = pipeline::check_outputs(&*broker, &plan, RELOAD_ASKS_FOR);
+        found.map_err(|error| vec![Diagnostic::of_whole(&*name, "E0701", error.message, None)])?;
+        Ok(plan)
+    })
 }
 
 /// The pipeline of a configuration; its state is not open yet.
@@ -210,9 +228,7 @@ fn announce(settings: &Settings, spec: &Spec) {
         Delivery::ExactlyOnce => "exactly once",
         Delivery::AtLeastOnce => "at least once",
     };
-    let own: std::collections::BTreeSet<&str> =
-        plan.rules.iter().filter_map(|rule| rule.output_topic.as_deref()).collect();
-    let own: String = own.into_iter().map(|topic| format!(", {topic}")).collect();
+    let own: String = plan.output_topics().into_iter().map(|topic| format!(", {topic}")).collect();
     note(format_args!(
         "  produces  {}{own} ({delivery}, every {}); dead letters to {}",
         spec.output_topic, settings.epoch, spec.dead_letter_topic

@@ -61,23 +61,14 @@ fn ask_broker(settings: &Settings, plan: &Plan) -> Result<Vec<Diagnostic>, Failu
     let ask = |names: &[String]| {
         broker.topics(names, ANSWER_WITHIN).map_err(|error| Failure::from(PipelineError::from(error)))
     };
-    let complain = |code: &str, message: String, help: &str| Diagnostic {
-        file: format!("broker {}", settings.kafka.brokers),
-        line: 0,
-        column: 0,
-        code: code.into(),
-        is_error: true,
-        message,
-        help: Some(help.into()),
-        source_line: String::new(),
-        length: 1,
+    let complain = |code: &str, message: String, help: &str| {
+        Diagnostic::of_whole(format!("broker {}", settings.kafka.brokers), code, message, Some(help))
     };
     let inputs: Vec<String> = settings.inputs.iter().flat_map(|input| input.topics.clone()).collect();
     let found = ask(&inputs)?;
-    let of_rules = plan.rules.iter().filter_map(|rule| rule.output_topic.clone());
-    let outputs: BTreeSet<String> =
-        of_rules.chain([settings.output_topic.clone(), settings.dead_letter_topic.clone()]).collect();
-    let outputs: Vec<String> = outputs.into_iter().collect();
+    let mut outputs = plan.output_topics();
+    outputs.extend([settings.output_topic.as_str(), settings.dead_letter_topic.as_str()]);
+    let outputs: Vec<String> = outputs.into_iter().map(str::to_owned).collect();
     let written = ask(&outputs)?;
     let known = |name: &String| found.iter().chain(&written).any(|info| *info.topic == **name);
     let mut wrong = Vec::new();

@@ -6,9 +6,11 @@
 
 mod readiness;
 mod reading;
+mod reload;
 mod status;
 
 pub use readiness::Reason;
+pub use reload::{NoReload, ReadRules, Reload, RuleMistake};
 pub use status::{Committed, Memory, PartitionStatus, Restore, RuleHits, RuleStatus, ShardStatus, Status};
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -73,6 +75,10 @@ struct Facts {
     /// The group has said what is ours, if only that it is nothing.
     settled: bool,
     plan: Option<Arc<Plan>>,
+    /// What the next incarnation is to start with, if other rules were read since.
+    next_plan: Option<Arc<Plan>>,
+    /// The rules that were read last are wrong: how many mistakes, and the first.
+    refused: Option<(usize, String)>,
     /// Takes spans, if they are sent somewhere.
     tracer: Option<Tracer>,
     /// When a drain is given up, if one was asked for.
@@ -87,6 +93,8 @@ struct Shared {
     stay: AtomicBool,
     gate: Gate,
     facts: Mutex<Facts>,
+    /// Held while rules are read.
+    read_rules: Mutex<Option<ReadRules>>,
     metrics: Metrics,
 }
 

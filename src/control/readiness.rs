@@ -51,6 +51,13 @@ impl Control {
             Condition::Starting => reasons.push(Reason::new("starting", "the pipeline is being built")),
             Condition::Failed(error) => reasons.push(Reason::new("recovering", error)),
         }
+        if let Some((mistakes, first)) = self.refused() {
+            let s = if mistakes == 1 { "" } else { "s" };
+            let detail = format!(
+                "the rules as they are on disk have {mistakes} mistake{s}, and those read before go on; correct them and reload: {first}"
+            );
+            reasons.push(Reason::new("rules_refused", detail));
+        }
         if self.state() == State::Paused {
             reasons.push(Reason::new("paused", "paused by an operator; POST /pipeline/resume reads on"));
         }

@@ -14,6 +14,7 @@ impl Control {
         for state in State::ALL {
             all.number(table::PIPELINE_STATE, &[state.name()], f64::from(u8::from(state == now)));
         }
+        all.number(table::RULES_REFUSED, &[], f64::from(u8::from(self.refused().is_some())));
         if let Some(plan) = self.plan() {
             all.number(table::RULES, &[], plan.rules.len() as f64);
             for rule in &plan.rules {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{Control, Reason};
 use crate::event::{Outcome, OutcomeCounts, Timestamp};
 use crate::rules::plan::Rule;
-use crate::telemetry::metrics::{PartitionMetrics, PartitionName, ShardMetrics, Snapshot, table};
+use crate::telemetry::metrics::{PartitionMetrics, PartitionName, ShardMetrics, table};
 
 /// What `/status` says.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -167,7 +167,6 @@ impl Control {
     /// The pipeline as it stands.
     pub fn status(&self) -> Status {
         let reasons = self.reasons();
-        let snapshot = self.snapshot();
         let (metrics, progress) = (self.metrics(), self.progress());
         let remaining = metrics.restore.remaining.get();
         let expected = metrics.restore.expected.get();
@@ -195,7 +194,7 @@ impl Control {
                 .map(|RuleStatus { id, correlations, .. }| RuleHits { id, correlations })
                 .collect(),
             shards: self.shards(),
-            memory: memory(&snapshot),
+            memory: self.memory(),
             restore: (remaining > 0).then_some(Restore { expected, remaining }),
         }
     }
@@ -247,11 +246,10 @@ impl Control {
         };
         self.metrics().shards().into_iter().enumerate().map(of).collect()
     }
-}
 
-fn memory(snapshot: &Snapshot) -> Memory {
-    Memory {
-        resident_bytes: snapshot.total(table::PROCESS_MEMORY) as u64,
-        state_bytes: snapshot.total(table::STATE_BYTES) as u64,
+    fn memory(&self) -> Memory {
+        let of_state = self.metrics().shards().iter().map(|shard| shard.state.bytes.get()).sum::<i64>();
+        let resident = self.snapshot().total(table::PROCESS_MEMORY);
+        Memory { resident_bytes: resident as u64, state_bytes: of_state.max(0) as u64 }
     }
 }

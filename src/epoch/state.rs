@@ -149,6 +149,11 @@ impl StateParts {
         sent
     }
 
+    /// Bytes of the store on disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.store.disk_bytes()
+    }
+
     /// The epoch is committed: the store follows. A store that fails is not written any more by this committer; nothing is
     /// lost, the next start brings it level.
     pub(super) fn store(&self, number: u64, prepared: &Prepared, ends: Vec<(i32, i64)>, now_ms: i64) {

@@ -159,6 +159,7 @@ impl Transactor {
                 self.parts.pulse.during(Doing::Disk, || state.store(number, &prepared, ends, now_ms));
                 let took = self.parts.clock.instant().saturating_duration_since(began);
                 self.parts.metrics.store_write.record(took, 1);
+                self.parts.metrics.store_bytes.set(state.disk_bytes() as i64);
                 fault::point("epoch.stored");
             }
             self.stored = std::mem::take(&mut epoch.positions);

@@ -28,6 +28,11 @@ const JOIN_WAIT: Duration = Duration::from_secs(10);
 pub(super) enum End {
     /// The input ended, or a drain was asked for and is done.
     Done,
+    /// What was read is committed, and other rules wait.
+    MadeRoom {
+        /// The group had said what is ours, and was not about to say otherwise.
+        settled: bool,
+    },
     /// It may not run at all.
     Refused(PipelineError),
     /// It failed; the next one may not.
@@ -104,14 +109,20 @@ impl<'a> Incarnation<'a> {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.control.is_stopped() || draining.as_ref().is_some_and(|done| done.try_recv().is_ok()) {
+            let drained = draining.as_ref().is_some_and(|done| done.try_recv().is_ok());
+            if self.control.is_stopped() || drained && self.control.is_stopping() {
                 break End::Done;
+            }
+            if drained {
+                break End::MadeRoom { settled: self.control.is_settled() };
             }
             if self.control.is_drain_overdue() {
                 let message = "the drain took longer than drain_timeout allows; what is not committed is read again by the next run";
                 break End::Failed(BrokerError::new(ErrorKind::Fatal, message));
             }
-            if self.control.is_stopping() && draining.is_none() {
+            // Other rules wait for the end of a rebalance: see `run_incarnations`.
+            let makes_room = self.control.has_next_plan() && self.control.is_settled();
+            if (self.control.is_stopping() || makes_room) && draining.is_none() {
                 self.hand.phase.set(Phase::Drain);
                 let (answer, done) = crossbeam_channel::bounded(1);
                 drop(self.hand.orders.send(Order::Flush(answer)));

@@ -1,9 +1,13 @@
 //! What is asked of the broker before an incarnation starts: topics, their sizes, and who else is in the group.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use super::spec::{Locality, Spec};
-use crate::broker::{BrokerError, ErrorKind, TopicInfo, TopicPartition};
+use crate::broker::{Broker, BrokerError, ErrorKind, TopicInfo, TopicPartition};
 use crate::epoch::TopicLimits;
 use crate::event::TopicTable;
+use crate::rules::plan::Plan;
 
 /// What was found.
 pub(super) struct Found {
@@ -33,20 +37,9 @@ pub(super) fn look_up_topics(spec: &Spec) -> Result<Found, BrokerError> {
     })?;
     let mut limits = TopicLimits::default();
     if spec.check_outputs {
-        let of_rules = spec.plan.rules.iter().filter_map(|rule| rule.output_topic.clone());
-        let mut outputs: Vec<String> =
-            of_rules.chain([spec.output_topic.clone(), spec.dead_letter_topic.clone()]).collect();
-        outputs.sort();
-        outputs.dedup();
-        let known: Vec<TopicInfo> = spec.broker.topics(&outputs, spec.startup_timeout)?;
-        let missing: Vec<&str> = outputs
-            .iter()
-            .filter(|name| !known.iter().any(|info| *info.topic == ***name))
-            .map(String::as_str)
-            .collect();
-        if !missing.is_empty() {
-            return Err(missing_topics("output", &missing));
-        }
+        let own = spec.plan.output_topics();
+        let outputs = own.into_iter().chain([&*spec.output_topic, &*spec.dead_letter_topic]);
+        let known = find_outputs(&*spec.broker, outputs, spec.startup_timeout)?;
         let sizes = known.into_iter().filter_map(|info| Some((info.topic.to_string(), info.message_bytes_max?)));
         limits.0.extend(sizes);
     }
@@ -56,6 +49,27 @@ pub(super) fn look_up_topics(spec: &Spec) -> Result<Found, BrokerError> {
         (0..info.partitions).map(move |partition| TopicPartition { topic: std::sync::Arc::clone(&topic), partition })
     };
     Ok(Found { topics: table, inputs: found.iter().flat_map(partitions).collect(), limits })
+}
+
+/// Whether the topics that rules write to by themselves can be found: what a start would fail for.
+pub fn check_outputs(broker: &dyn Broker, plan: &Plan, timeout: Duration) -> Result<(), BrokerError> {
+    let own = plan.output_topics();
+    if own.is_empty() {
+        return Ok(());
+    }
+    find_outputs(broker, own.into_iter(), timeout).map(drop)
+}
+
+fn find_outputs<'a>(
+    broker: &dyn Broker,
+    names: impl Iterator<Item = &'a str>,
+    timeout: Duration,
+) -> Result<Vec<TopicInfo>, BrokerError> {
+    let names: Vec<String> = names.collect::<BTreeSet<&str>>().into_iter().map(str::to_owned).collect();
+    let known = broker.topics(&names, timeout)?;
+    let is_missing = |name: &&String| !known.iter().any(|info| *info.topic == ***name);
+    let missing: Vec<&str> = names.iter().filter(is_missing).map(String::as_str).collect();
+    if missing.is_empty() { Ok(known) } else { Err(missing_topics("output", &missing)) }
 }
 
 fn missing_topics(what: &str, names: &[&str]) -> BrokerError {

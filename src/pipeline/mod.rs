@@ -8,7 +8,8 @@
 //!
 //! One *incarnation* is one producer, one membership and their threads. When something fails that may pass (fenced by a
 //! rebalance, a transaction of unknown outcome, a broker gone), the incarnation is dropped whole and the next one starts
-//! from the committed offsets: there is one way to recover, and it is the way of a fresh start.
+//! from the committed offsets: there is one way to recover, and it is the way of a fresh start. Other rules come the same way: the
+//! incarnation commits what it has read and makes room, and the next one starts with them.
 
 mod breaker;
 mod encoders;
@@ -26,6 +27,7 @@ mod threads;
 mod watchdog;
 
 pub use crate::control::Control;
+pub use lookup::check_outputs;
 pub use spec::{INSTANCE_CUT, Locality, PipelineError, Spec, Stage};
 
 use std::sync::Arc;
@@ -42,21 +44,26 @@ use incarnation::{End, Incarnation};
 const SESSION_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the pipeline until its input ends (a bounded one), [`Control`] stops it, or it cannot go on. Returns the totals of
-/// everything committed.
-pub fn run(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
+/// everything committed. The plan of `spec` follows the reloads.
+pub fn run(spec: &mut Spec, control: &Control) -> Result<Progress, PipelineError> {
     control.set_plan(Arc::clone(&spec.plan));
     let result = run_incarnations(spec, control);
     control.set_condition(Condition::Ended);
     result
 }
 
-fn run_incarnations(spec: &Spec, control: &Control) -> Result<Progress, PipelineError> {
+fn run_incarnations(spec: &mut Spec, control: &Control) -> Result<Progress, PipelineError> {
     let mut breaker = Breaker::new();
-    let mut worked = false;
+    let (mut worked, mut reloaded) = (false, false);
     loop {
         let before = control.progress().epochs;
         control.set_condition(Condition::Starting);
-        control.metrics().pipeline.incarnations.add(1);
+        if let Some(plan) = control.take_next_plan() {
+            spec.plan = plan;
+        }
+        if !std::mem::take(&mut reloaded) {
+            control.metrics().pipeline.incarnations.add(1);
+        }
         let end = match Incarnation::start(spec, control) {
             Ok(incarnation) => {
                 worked = true;
@@ -67,26 +74,25 @@ fn run_incarnations(spec: &Spec, control: &Control) -> Result<Progress, Pipeline
             Err(error) if !worked => return Err(error.into()),
             Err(error) => End::Failed(error),
         };
-        let error = match end {
+        let in_rebalance = match end {
             End::Done => return Ok(control.progress()),
             End::Refused(error) => return Err(error),
-            End::Failed(error) => error,
+            End::MadeRoom { settled } => {
+                reloaded = true;
+                !settled
+            }
+            End::Failed(error) => {
+                let committed = control.progress().epochs > before;
+                failed(&error, committed, &mut breaker, control)?;
+                error.kind == ErrorKind::Abortable
+            }
         };
-        // A drain whose last epoch could not be committed is no clean end.
-        if !may_pass(error.kind) || control.is_stopping() {
-            return Err(error.into());
-        }
-        let committed = control.progress().epochs > before;
-        let Verdict::Open { pause, openings } = breaker.failed(committed, Instant::now()) else {
-            let message = format!("gave up after {OPENINGS_MAX} attempts without progress: {error}");
-            return Err(BrokerError::new(error.kind, message).into());
-        };
-        control.set_condition(Condition::Failed(error.to_string()));
-        tracing::warn!(%error, attempt = openings, pause_ms = pause.as_millis() as u64, "starting again from the committed offsets");
         // A member that comes back at once under its name is given its old share again, with no rebalance. In the middle of one, what
         // it had given up would then stay with nobody: so it comes back when the group has given its place away.
-        let shared = spec.locality == Locality::Partition && error.kind == ErrorKind::Abortable;
-        let absent = if shared { spec.broker.session_timeout() + SESSION_LOOKS_EVERY } else { Duration::ZERO };
+        let absent = match spec.locality {
+            Locality::Partition if in_rebalance => spec.broker.session_timeout() + SESSION_LOOKS_EVERY,
+            _ => Duration::ZERO,
+        };
         let back = Instant::now() + absent;
         while !breaker.may_try(Instant::now()) || Instant::now() < back {
             if control.is_stopping() {
@@ -95,6 +101,21 @@ fn run_incarnations(spec: &Spec, control: &Control) -> Result<Progress, Pipeline
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// What a failure leads to: an error to end with, or a pause.
+fn failed(error: &BrokerError, committed: bool, breaker: &mut Breaker, control: &Control) -> Result<(), PipelineError> {
+    // A drain whose last epoch could not be committed is no clean end.
+    if !may_pass(error.kind) || control.is_stopping() {
+        return Err(error.clone().into());
+    }
+    let Verdict::Open { pause, openings } = breaker.failed(committed, Instant::now()) else {
+        let message = format!("gave up after {OPENINGS_MAX} attempts without progress: {error}");
+        return Err(BrokerError::new(error.kind, message).into());
+    };
+    control.set_condition(Condition::Failed(error.to_string()));
+    tracing::warn!(%error, attempt = openings, pause_ms = pause.as_millis() as u64, "starting again from the committed offsets");
+    Ok(())
 }
 
 /// Whether a new incarnation may succeed where this one failed.

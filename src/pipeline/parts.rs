@@ -412,7 +412,8 @@ impl Wires {
 
     fn fetcher(&self, home: &StateHome) -> Fetcher {
         let metrics = Arc::clone(&self.control.metrics().fetcher);
-        Fetcher { store: Arc::clone(&home.store), requests: self.fetches.1.clone(), metrics }
+        let pulse = self.control.liveness().pulse("fetcher");
+        Fetcher { store: Arc::clone(&home.store), requests: self.fetches.1.clone(), pulse, metrics }
     }
 
     fn hand(&self) -> Hand {

@@ -61,6 +61,21 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Diagnostic {
+    /// An error that is about a whole file, or about what is none.
+    pub fn of_whole(file: impl Into<String>, code: &str, message: impl Into<String>, help: Option<&str>) -> Self {
+        Diagnostic {
+            file: file.into(),
+            line: 0,
+            column: 0,
+            code: code.to_owned(),
+            is_error: true,
+            message: message.into(),
+            help: help.map(str::to_owned),
+            source_line: String::new(),
+            length: 1,
+        }
+    }
+
     /// The source line as printed (a window of a long one, control characters as blanks) and the place's offset in it.
     fn shown(&self) -> (String, usize) {
         let before = self.column.saturating_sub(1);

@@ -5,6 +5,8 @@
 //! Indices are those of the vectors and mean nothing outside their plan; what outlives a plan is named by `id`,
 //! `version`, dimension name and field path.
 
+use std::collections::BTreeSet;
+
 use crate::event::{DimensionId, FieldId, RuleIndex, Span, StepId};
 
 /// A compiled rule set.
@@ -553,6 +555,11 @@ pub enum TemplatePart {
 }
 
 impl Plan {
+    /// The topics that rules name for their correlations.
+    pub fn output_topics(&self) -> BTreeSet<&str> {
+        self.rules.iter().filter_map(|rule| rule.output_topic.as_deref()).collect()
+    }
+
     /// The steps that each condition satisfies: index is the condition's.
     pub fn steps_by_condition(&self) -> Vec<Vec<StepId>> {
         let mut steps = vec![Vec::new(); self.conditions.len()];

@@ -80,17 +80,8 @@ fn read_one(path: &Path) -> Result<String, String> {
 }
 
 fn whole_file(path: &Path, message: String) -> Diagnostic {
-    Diagnostic {
-        file: path.display().to_string(),
-        line: 0,
-        column: 0,
-        code: "E0101".to_string(),
-        is_error: true,
-        message,
-        help: Some("check `rules.paths` in the configuration, or the path on the command line".to_string()),
-        source_line: String::new(),
-        length: 1,
-    }
+    let help = "check `rules.paths` in the configuration, or the path on the command line";
+    Diagnostic::of_whole(path.display().to_string(), "E0101", message, Some(help))
 }
 
 /// A place in a file: line and column (in characters) from 1.

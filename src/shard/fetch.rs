@@ -4,12 +4,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 use super::core::{DUE_AT_ONCE, Entry, Reply, Request, Stem, ranges};
 use crate::ring::Bell;
 use crate::store::{Store, StoreError};
+use crate::telemetry::liveness::{Doing, Pulse};
 use crate::telemetry::metrics::FetcherMetrics;
+
+/// Longest sleep without a beat.
+const NAP: Duration = Duration::from_secs(1);
 
 /// Carries out one request; the answer, if it asks for one.
 pub fn carry_out(store: &dyn Store, request: Request) -> Result<Option<Reply>, StoreError> {
@@ -107,6 +111,8 @@ pub struct Fetcher {
     pub store: Arc<dyn Store>,
     /// From all shards.
     pub requests: Receiver<Asked>,
+    /// Beats once a request, or while there is none.
+    pub pulse: Pulse,
     /// What it counts.
     pub metrics: Arc<FetcherMetrics>,
 }
@@ -116,12 +122,21 @@ impl Fetcher {
     pub fn run(self) {
         let _working = self.metrics.busy.work();
         loop {
-            let mut asked = self.requests.try_recv().ok();
-            if asked.is_none() {
-                self.metrics.waiting.set(0);
-                self.metrics.busy.rest(|| asked = self.requests.recv().ok());
-            }
-            let Some(asked) = asked else { return };
+            self.pulse.beat();
+            let asked = match self.requests.try_recv() {
+                Ok(asked) => asked,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {
+                    self.metrics.waiting.set(0);
+                    let mut asked = Err(RecvTimeoutError::Timeout);
+                    self.metrics.busy.rest(|| asked = self.requests.recv_timeout(NAP));
+                    match asked {
+                        Ok(asked) => asked,
+                        Err(RecvTimeoutError::Timeout) => continue,
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                }
+            };
             self.metrics.waiting.set_size(self.requests.len());
             let began = Instant::now();
             self.serve(asked);
@@ -137,10 +152,35 @@ impl Fetcher {
     }
 
     fn serve(&self, Asked { request, answer, bell }: Asked) {
-        if let Some(reply) = carry_out(&*self.store, request).transpose() {
+        let carried = self.pulse.during(Doing::Disk, || carry_out(&*self.store, request));
+        if let Some(reply) = carried.transpose() {
             // A shard that is gone needs no answer.
             let _ = answer.send(reply);
             bell.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::telemetry::liveness::{Liveness, Look};
+
+    #[test]
+    fn it_lives_while_nobody_asks_and_is_not_watched_when_it_has_ended() {
+        let liveness = Liveness::default();
+        let (asks, requests) = crossbeam_channel::unbounded();
+        let (pulse, metrics) = (liveness.pulse("fetcher"), Arc::default());
+        let fetcher = Fetcher { store: Arc::new(MemoryStore::default()), requests, pulse, metrics };
+        let thread = std::thread::spawn(move || fetcher.run());
+        // Three looks take longer than a nap.
+        for _ in 0..6 {
+            assert_eq!(liveness.look(3), Look::default());
+            std::thread::sleep(NAP / 2);
+        }
+        drop(asks);
+        thread.join().expect("it ends with the last shard");
+        (0..5).for_each(|_| assert_eq!(liveness.look(3), Look::default()));
     }
 }

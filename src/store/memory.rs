@@ -131,6 +131,10 @@ impl Store for MemoryStore {
     /// Memory has no next open.
     fn condemn(&self, _: &str) {}
 
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+
     fn scratch_put(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
         self.writing()?.scratch.extend(entries.iter().cloned());
         Ok(())

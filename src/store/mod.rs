@@ -98,6 +98,9 @@ pub trait Store: Send + Sync {
     /// What is here was found to be wrong by whoever understands it: the next open sets it aside.
     fn condemn(&self, reason: &str);
 
+    /// Bytes of files on disk; what was written last may not be among them yet.
+    fn disk_bytes(&self) -> u64;
+
     /// Scratch space of this process: spilled deadlines and dedup runs, found again through memory only. Empty at every
     /// open; not part of the state.
     fn scratch_put(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError>;

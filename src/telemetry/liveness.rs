@@ -1,6 +1,6 @@
 //! Whether threads still live: each beats once a step, and who watches sees which has stopped.
 //!
-//! A thread that must go on (`group`, sources, shards, `committer`) has a [`Pulse`] and beats at every turn of its loop, also
+//! A thread that must go on (`group`, sources, shards, `committer`, `transactor`, `fetcher`) has a [`Pulse`] and beats at every turn of its loop, also
 //! when there is nothing to do: all sleeps are far shorter than the limit. A call into the broker or onto the disk has limits
 //! of its own; for as long as it lasts the thread says so ([`Pulse::during`]) and is not taken for dead, only for waiting.
 //!

@@ -1,9 +1,8 @@
 //! The admin endpoint of the running service: every path, the states, who may ask, and what is shown.
 
-use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::time::Duration;
 
 use serde_json::Value;
 use throughline::telemetry::metrics::table;
@@ -11,6 +10,7 @@ use throughline::telemetry::metrics::table;
 use crate::harness::{App, Service, throughline};
 use crate::support::client::NewRecord;
 use crate::support::kafka;
+use crate::watched::Watched;
 
 const RULES: &str = r#"
 id: seen
@@ -23,89 +23,7 @@ id: never
 query: any where kind == "never"
 "#;
 
-/// Longest wait for something that must come.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 const TOKEN: &str = "correct-horse-battery-staple";
-
-/// An answer: status, head and body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("text")
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
-    }
-}
-
-/// A service and where it answers.
-struct Watched {
-    service: Service,
-    address: String,
-}
-
-impl Watched {
-    fn start(app: &App, environment: &[(&str, &str)]) -> Watched {
-        let mut command = app.command("one");
-        command.env("THROUGHLINE_ADMIN__LISTEN", "127.0.0.1:0").envs(environment.iter().copied());
-        let mut service = Service::spawn(command);
-        let says = "health and metrics at http://";
-        service.wait_for(says);
-        let log = service.log();
-        let line = log.split_once(says).expect("said").1.lines().next().expect("a line");
-        let port = line.rsplit_once(':').expect("a port").1;
-        Watched { address: format!("127.0.0.1:{port}"), service }
-    }
-
-    /// Sends what is given and reads to the end of the connection.
-    fn send(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(request).expect("it reads");
-        let mut all = Vec::new();
-        // What was refused half way may be a closed connection; what it said before counts.
-        let _ = stream.read_to_end(&mut all);
-        let end = all.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
-        let head = String::from_utf8(all[..end].to_vec()).expect("text");
-        let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
-        Answer { status, head, body: all[end..].to_vec() }
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        let host = &self.address;
-        // HTTP/1.0: the body comes whole, and the connection ends with it.
-        self.send(format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n{headers}\r\n").as_bytes())
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, "")
-    }
-
-    /// Asks for the status until `done` says so.
-    fn until(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
-        let started = Instant::now();
-        loop {
-            let status = self.get("/status").json();
-            if done(&status) {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "{what} does not come: {status:#}\n{}", self.service.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn metric(&self, series: &str) -> Option<f64> {
-        let metrics = self.get("/metrics");
-        metrics.text().lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-    }
-}
 
 fn app() -> App {
     // The event time is the record's own: what is now is not late.
@@ -201,6 +119,7 @@ fn metrics_say_what_happened(watched: &Watched, topic: &str) {
     }
     // What was open is decided by the time of the data, which may have passed.
     assert!(value("throughline_state_keys{shard=\"0\",tier=\"memory\"}").is_some());
+    assert!(value("throughline_state_bytes{shard=\"all\",tier=\"disk\"}").is_some());
     let open = watched.ask("GET", "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
     assert!(open.head.to_ascii_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"));
     assert!(open.text().ends_with("# EOF\n"));
@@ -327,4 +246,39 @@ fn an_address_that_is_taken_is_said_at_once() {
     assert_eq!(finished.status, Some(2), "{}", finished.log);
     let said = format!("cannot listen on {address} for health and metrics");
     assert!(finished.log.contains(&said) && finished.log.contains("admin.listen"), "{}", finished.log);
+}
+
+#[test]
+fn a_thousand_rules_give_a_series_each_and_what_events_hold_gives_none() {
+    let rule = |n: usize| {
+        format!(
+            "id: rule-{n}\nquery: sequence by user with maxspan=1m [any where kind == \"k{n}\"] [any where kind == \"never\"]\n"
+        )
+    };
+    let rules: Vec<String> = (0..1_000).map(rule).collect();
+    let app = App::new(kafka(), 2, &rules.join("---\n"))
+        .input("id: id\n    out_of_orderness: 200ms\n    idle_timeout: 300ms");
+    let event = |n: usize| {
+        let value = format!(r#"{{"id":"id-{n}","kind":"k{}","user":"user-{n}"}}"#, n % 1_000);
+        NewRecord::value(value).to((n % 2) as i32)
+    };
+    app.kafka.produce(&app.topic, (0..3_000).map(event));
+    let watched = Watched::start(&app, &[]);
+    watched.until("all that was sent", |status| status["committed"]["records"] == 3_000);
+    let metrics = watched.get("/metrics");
+    let mut series: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in metrics.text().lines().filter(|line| !line.starts_with('#')) {
+        *series.entry(line.split(['{', ' ']).next().expect("a name")).or_default() += 1;
+    }
+    assert_eq!(series.remove("throughline_correlations_total"), Some(1_000));
+    // The longest are the buckets of a histogram and the reasons of dead letters.
+    let many: Vec<_> = series.iter().filter(|(_, count)| **count > 32).collect();
+    assert!(many.is_empty(), "{many:?}");
+    assert!(series.values().sum::<usize>() < 500, "{series:?}");
+    assert!(
+        !metrics.text().contains("user-") && !metrics.text().contains("id-"),
+        "labels come from the configuration only"
+    );
+    let finished = watched.service.interrupt();
+    assert_eq!(finished.status, Some(0), "{}", finished.log);
 }

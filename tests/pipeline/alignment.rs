@@ -164,7 +164,7 @@ fn a_partition_served_slowly_changes_nothing() {
     };
     let rules = RuleFile { path: "rules.yaml".into(), text: RULES.into() };
     let plan = compile(&[rules]).unwrap_or_else(|errors| panic!("{errors:?}")).plan;
-    let spec = Spec {
+    let mut spec = Spec {
         plan: Arc::new(plan),
         streams: vec![stream],
         broker: Arc::new(broker),
@@ -185,7 +185,7 @@ fn a_partition_served_slowly_changes_nothing() {
         stamp: true,
         startup_timeout: Duration::from_secs(30),
     };
-    let progress = pipeline::run(&spec, &Control::default()).expect("runs");
+    let progress = pipeline::run(&mut spec, &Control::default()).expect("runs");
     let counts = &progress.counts[&*app.topic];
     assert_eq!(counts.get(Outcome::Late), 0, "nobody is late because a partition is slow");
     assert_eq!(counts.total(), 2 * PAIRS as u64);

@@ -43,6 +43,8 @@ mod poison;
 mod recovery;
 /// Rules that change over a restart.
 mod recovery_rules;
+/// Rules read again while the service runs.
+mod reload;
 /// TLS, passwords, tokens and certificates: what works, and what is said when they are wrong.
 mod security;
 /// Absence and idle partitions: the watermark without traffic.
@@ -53,3 +55,5 @@ mod stalls;
 mod traces;
 /// `--until-end` on every kind of end.
 mod until_end;
+/// A running service that is asked over HTTP.
+mod watched;

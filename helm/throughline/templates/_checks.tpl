@@ -5,8 +5,10 @@
 {{- if not .Values.kafka.brokers -}}
 {{- $wrong = append $wrong "kafka.brokers is empty: name at least one host:port" -}}
 {{- end -}}
-{{- if not .Values.config.input -}}
-{{- $wrong = append $wrong "config.input is empty: name the topics to read, e.g. config.input[0].topics={security-events}" -}}
+{{- if and .Values.config.input .Values.existingConfig.configMap -}}
+{{- $wrong = append $wrong "config.input and existingConfig.configMap are both set: take one of them" -}}
+{{- else if not (or .Values.config.input .Values.existingConfig.configMap) -}}
+{{- $wrong = append $wrong "config.input is empty: name the topics to read, e.g. config.input[0].topics={security-events}, or an existingConfig.configMap" -}}
 {{- end -}}
 {{- if not (or .Values.rules.bundled .Values.rules.files .Values.rules.existingConfigMap) -}}
 {{- $wrong = append $wrong "no rules: set rules.bundled, rules.files or rules.existingConfigMap" -}}

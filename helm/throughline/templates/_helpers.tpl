@@ -51,8 +51,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.admin.existingSecret.name -}}{{ .Values.admin.existingSecret.key }}{{- else -}}token{{- end -}}
 {{- end -}}
 
-{{/* The configuration file: the user's, and what the chart knows better. */}}
-{{- define "throughline.config" -}}
+{{/* What the chart knows better than the user's configuration. */}}
+{{- define "throughline.own" -}}
 {{- $properties := deepCopy .Values.kafka.properties -}}
 {{- with .Values.kafka.tls -}}
 {{- if .secret -}}
@@ -70,17 +70,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if or .Values.rules.files .Values.rules.existingConfigMap -}}
 {{- $paths = append $paths "/etc/throughline-rules" -}}
 {{- end -}}
-{{- $config := deepCopy .Values.config -}}
-{{- $_ := set $config "kafka" (dict "brokers" .Values.kafka.brokers "properties" $properties) -}}
-{{- $_ := set $config "rules" (dict "paths" $paths) -}}
-{{- $_ := set $config "admin" (dict "listen" (printf "0.0.0.0:%d" (int .Values.admin.port))) -}}
-{{- toYaml $config -}}
+{{- $own := dict "kafka" (dict "brokers" .Values.kafka.brokers "properties" $properties) -}}
+{{- $_ := set $own "rules" (dict "paths" $paths) -}}
+{{- $_ := set $own "admin" (dict "listen" (printf "0.0.0.0:%d" (int .Values.admin.port))) -}}
+{{- toYaml $own -}}
+{{- end -}}
+
+{{/* The configuration file: the user's, and what the chart knows better. */}}
+{{- define "throughline.config" -}}
+{{- toYaml (merge (include "throughline.own" . | fromYaml) .Values.config) -}}
 {{- end -}}
 
 {{/* What the service and the test of it have in common: variables, mounts, volumes. */}}
 {{- define "throughline.env" -}}
+{{- $existing := .Values.existingConfig }}
 - name: THROUGHLINE_CONFIG
-  value: /etc/throughline-config/throughline.yaml
+  value: /etc/throughline-config/{{ if $existing.configMap }}{{ $existing.key }}{{ else }}throughline.yaml{{ end }}
+{{- if $existing.configMap }}
+{{- $own := include "throughline.own" . | fromYaml }}
+- name: THROUGHLINE_KAFKA__BROKERS
+  value: {{ $own.kafka.brokers | quote }}
+{{- range $name, $value := $own.kafka.properties }}
+- name: THROUGHLINE_KAFKA__PROPERTIES__{{ $name | replace "." "__" | upper }}
+  value: {{ toString $value | quote }}
+{{- end }}
+- name: THROUGHLINE_RULES__PATHS
+  value: {{ toJson $own.rules.paths | quote }}
+- name: THROUGHLINE_ADMIN__LISTEN
+  value: {{ $own.admin.listen | quote }}
+{{- end }}
 - name: THROUGHLINE_INSTANCE
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: THROUGHLINE_STATE__DIRECTORY
@@ -108,7 +126,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "throughline.volumes" -}}
 - name: config
-  configMap: {name: {{ include "throughline.fullname" . }}}
+  configMap: {name: {{ default (include "throughline.fullname" .) .Values.existingConfig.configMap }}}
 {{- if or .Values.rules.files .Values.rules.existingConfigMap }}
 - name: rules
   configMap: {name: {{ default (printf "%s-rules" (include "throughline.fullname" .)) .Values.rules.existingConfigMap }}}

@@ -324,6 +324,15 @@ impl Store for RocksStore {
         home::mark_damaged(&self.home.database(), reason);
     }
 
+    fn disk_bytes(&self) -> u64 {
+        // What cannot be told shows as nothing: it is only shown.
+        let of = |family| {
+            let files = self.db.property_int_value_cf(self.family(family).ok()?, properties::TOTAL_SST_FILES_SIZE);
+            files.ok().flatten()
+        };
+        Family::ALL.into_iter().filter_map(of).sum()
+    }
+
     // The scratch space is empty after a crash, so its writes need no log.
     fn scratch_put(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
         self.told("write to the scratch space", || {

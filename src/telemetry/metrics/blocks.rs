@@ -96,6 +96,8 @@ pub struct CommitterMetrics {
     pub commit: Histogram,
     /// Writes to the store.
     pub store_write: Histogram,
+    /// Bytes of the store's files after the last of them.
+    pub store_bytes: Gauge,
     /// Parts of state in the changelog.
     pub changelog_records: Counter,
     /// Their bytes.
@@ -144,8 +146,14 @@ pub struct RestoreMetrics {
 /// The pipeline's own.
 #[derive(Debug, Default)]
 pub struct PipelineMetrics {
-    /// Starts.
+    /// Starts, but for those with other rules.
     pub incarnations: Counter,
+    /// Reloads that brought other rules.
+    pub reloads_accepted: Counter,
+    /// Reloads that brought the same rules.
+    pub reloads_unchanged: Counter,
+    /// Reloads that brought wrong rules.
+    pub reloads_refused: Counter,
 }
 
 /// Of the thread that asks where partitions end.

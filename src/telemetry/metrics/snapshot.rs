@@ -109,6 +109,14 @@ impl Metrics {
 
     fn read_pipeline(&self, out: &mut Snapshot) {
         out.number(table::INCARNATIONS, &[], self.pipeline.incarnations.get() as f64);
+        let reloads = [
+            ("accepted", &self.pipeline.reloads_accepted),
+            ("unchanged", &self.pipeline.reloads_unchanged),
+            ("refused", &self.pipeline.reloads_refused),
+        ];
+        for (result, counter) in reloads {
+            out.number(table::RULE_RELOADS, &[result], counter.get() as f64);
+        }
         out.number(table::BROKER_UP, &[], self.lag.broker_up.get() as f64);
         out.number(table::PAUSES, &[], self.group.pauses.get() as f64);
         out.number(table::REBALANCES, &[], self.group.rebalances.get() as f64);
@@ -136,6 +144,7 @@ impl Metrics {
         out.number(table::RING_FILL, &["committer"], committer.ring_fill.get() as f64 / 1000.0);
         out.number(table::THREAD_BUSY, &["committer"], committer.busy.nanos() as f64 / NANOS);
         out.number(table::THREAD_BUSY, &["transactor"], committer.transactor.nanos() as f64 / NANOS);
+        out.number(table::STATE_BYTES, &["all", "disk"], committer.store_bytes.get() as f64);
         out.number(table::EPOCHS_IN_FLIGHT, &[], committer.epochs_in_flight.get() as f64);
         out.number(table::CHANGELOG_RECORDS, &[], committer.changelog_records.get() as f64);
         out.number(table::CHANGELOG_BYTES, &[], committer.changelog_bytes.get() as f64);

@@ -56,9 +56,11 @@ macro_rules! metrics {
 metrics! {
     BUILD_INFO = Gauge "throughline_build_info" ["version"] "Always 1; says which version runs.";
     PIPELINE_STATE = Gauge "throughline_pipeline_state" ["state"] "1 for the state the pipeline is in (running, paused, draining, stopped), else 0.";
-    INCARNATIONS = Counter "throughline_incarnations_total" [] "Starts of the pipeline in this process: the first one, and each one after a failure that may pass.";
+    INCARNATIONS = Counter "throughline_incarnations_total" [] "Starts of the pipeline in this process: the first one, and each one after a failure that may pass; not those with other rules.";
     BROKER_UP = Gauge "throughline_broker_up" [] "Whether the brokers answered when they were asked last (1) or not (0).";
     RULES = Gauge "throughline_rules" [] "Rules in force.";
+    RULES_REFUSED = Gauge "throughline_rules_refused" [] "Whether the rules that were read last are wrong (1), so that older ones are in force, or not (0).";
+    RULE_RELOADS = Counter "throughline_rule_reloads_total" ["result"] "Times that rules were read again while running: accepted, unchanged, refused.";
 
     EVENTS = Counter "throughline_events_total" ["topic", "outcome"] "Input records whose outcome is committed: tombstone, dead_letter, unmatched, duplicate, late, matched.";
     EVENT_BYTES = Counter "throughline_event_bytes_total" [] "Bytes of the values of committed input records.";
@@ -91,7 +93,7 @@ metrics! {
     CHANGELOG_BYTES = Counter "throughline_changelog_bytes_total" [] "Bytes of keys and values committed to the changelog.";
 
     STATE_KEYS = Gauge "throughline_state_keys" ["shard", "tier"] "Keys with state: in memory, or on disk only (an upper bound).";
-    STATE_BYTES = Gauge "throughline_state_bytes" ["shard", "tier"] "Bytes of state: in memory (an estimate).";
+    STATE_BYTES = Gauge "throughline_state_bytes" ["shard", "tier"] "Bytes of state: in memory (an estimate), or in the files of the store on disk when it was written last (`all` shards together).";
     STATE_ENTRIES = Gauge "throughline_state_entries" ["shard", "kind"] "What the memory for state holds: waiting_signals, pending_matches, timeline_events, dedup_ids, dedup_ids_spilled (on disk), suppressions, deadlines.";
     EVICTIONS = Counter "throughline_evicted_keys_total" ["shard"] "Keys that left memory for the disk.";
     STATE_READS = Counter "throughline_state_reads_total" [] "Requests of shards to the store on disk that were answered.";
