@@ -13,6 +13,20 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 /// Most elements of one array field that are looked at; the rest are ignored. Bounds the work one event can cause.
 pub const ARRAY_ELEMENTS_MAX: usize = 1024;
 
+/// Most strides (the text between two values of an event, with what follows from it) that a decoder remembers. A kind of event
+/// has about as many as it has fields; 128 bytes each, so that those in use stay in the caches.
+pub const SHAPE_STRIDES_MAX: usize = 1024;
+
+/// Longest text of a stride that is remembered: several keys with indentation.
+pub const SHAPE_STRIDE_BYTES_MAX: usize = 128;
+
+/// Most objects, by the keys that lead to them, that a decoder tells apart: twice the deepest nesting and more than a plan's fields
+/// lie in.
+pub const SHAPE_CONTEXTS_MAX: usize = 256;
+
+/// Events after which a memory of shapes that ran full begins anew. To learn all of it again costs less than a millisecond.
+pub const SHAPE_KEPT_EVENTS: u32 = 1 << 16;
+
 /// Most keys one event may stand for in one dimension (arrays in `by` fields, every combination).
 pub const KEYS_PER_EVENT_MAX: usize = 64;
 

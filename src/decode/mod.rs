@@ -13,9 +13,11 @@
 //!
 //! May not panic, log, read the clock, or allocate once its buffers have grown. Owns no state that outlives an event.
 
+mod container;
 mod identity;
 mod projection;
 mod scan;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -5,6 +5,8 @@
 //! beyond the end. It does not build values: it returns positions, and [`number_slot`] reads a number once its caller knows
 //! that somebody wants it.
 
+use wide::u8x16;
+
 use crate::event::{DeadCode, Slot};
 use crate::limits;
 
@@ -30,8 +32,8 @@ pub(super) struct StringSpan {
 pub(super) struct NumberSpan {
     pub start: usize,
     pub end: usize,
-    /// The digits as an integer, without the sign; `None` for fractions, exponents and more than `u64` holds.
-    magnitude: Option<u64>,
+    /// Neither fraction nor exponent.
+    whole: bool,
 }
 
 /// A cursor over one payload.
@@ -41,18 +43,23 @@ pub(super) struct Scanner<'a> {
     pub at: usize,
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// Bytes looked at together.
+const LANES: usize = 16;
 
-/// High bits at bytes of `word` that end the plain part of a string: quote, backslash, control character. Only the lowest
-/// set bit is exact (a borrow may mark bytes above it), and only that one is used.
-#[inline]
-fn string_ends(word: u64) -> u64 {
-    let zeros = |w: u64| w.wrapping_sub(ONES) & !w;
-    let quotes = zeros(word ^ (ONES * b'"' as u64));
-    let escapes = zeros(word ^ (ONES * b'\\' as u64));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (quotes | escapes | controls) & HIGHS
+/// One bit for each byte that ends the plain part of a string: quote, backslash, control character.
+#[inline(always)]
+fn string_ends(bytes: [u8; LANES]) -> u32 {
+    let bytes = u8x16::new(bytes);
+    let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let ends = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | controls;
+    ends.to_bitmask()
+}
+
+/// One bit for each byte that is no digit.
+#[inline(always)]
+fn others_than_digits(bytes: [u8; LANES]) -> u32 {
+    let digits = u8x16::new(bytes) - u8x16::splat(b'0');
+    !digits.min(u8x16::splat(9)).simd_eq(digits).to_bitmask() & u32::from(u16::MAX)
 }
 
 impl<'a> Scanner<'a> {
@@ -64,6 +71,12 @@ impl<'a> Scanner<'a> {
     #[inline(never)]
     pub fn fault<T>(&self, what: &'static str) -> Result<T, Fault> {
         Err(Fault { code: DeadCode::InvalidJson, at: self.at, what })
+    }
+
+    /// What was not read yet.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// The byte at the cursor; 0, which JSON allows nowhere, at the end.
@@ -108,15 +121,15 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            while let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-                let ends = string_ends(u64::from_le_bytes(*word));
+            while let Some(bytes) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<LANES>()) {
+                let ends = string_ends(*bytes);
                 if ends != 0 {
-                    self.at += ends.trailing_zeros() as usize / 8;
+                    self.at += ends.trailing_zeros() as usize;
                     break;
                 }
-                self.at += 8;
+                self.at += LANES;
             }
-            // Here stands an end, or fewer than eight bytes are left.
+            // Here stands an end, or fewer bytes are left.
             match self.bytes.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
@@ -151,9 +164,18 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    #[inline]
+    /// Over digits; how many.
+    #[inline(always)]
     fn digits(&mut self) -> usize {
         let start = self.at;
+        while let Some(bytes) = self.rest().first_chunk::<LANES>() {
+            let others = others_than_digits(*bytes);
+            if others != 0 {
+                self.at += others.trailing_zeros() as usize;
+                return self.at - start;
+            }
+            self.at += LANES;
+        }
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
@@ -161,40 +183,39 @@ impl<'a> Scanner<'a> {
     }
 
     /// From the sign or first digit to behind the number.
-    #[inline]
+    #[inline(always)]
     pub fn number(&mut self) -> Result<NumberSpan, Fault> {
         let start = self.at;
-        if self.peek() == b'-' {
-            self.at += 1;
-        }
+        self.at += usize::from(self.peek() == b'-');
         let first = self.at;
-        let mut wrapped = 0u64;
-        while let digit @ b'0'..=b'9' = self.peek() {
-            wrapped = wrapped.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.at += 1;
+        match self.digits() {
+            0 => return self.fault("expected a digit"),
+            1 => {}
+            _ if self.bytes.get(first) == Some(&b'0') => {
+                self.at = first;
+                return self.fault("a number that starts with 0");
+            }
+            _ => {}
         }
-        // Nineteen digits always fit.
-        let mut magnitude = match self.bytes.get(first..self.at) {
-            Some(digits) if digits.len() > 19 => std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()),
-            _ => Some(wrapped),
-        };
-        if self.at == first {
-            return self.fault("expected a digit");
+        let mut whole = true;
+        if matches!(self.peek(), b'.' | b'e' | b'E') {
+            whole = false;
+            self.fraction()?;
         }
-        if self.at - first > 1 && self.bytes.get(first) == Some(&b'0') {
-            self.at = first;
-            return self.fault("a number that starts with 0");
-        }
+        Ok(NumberSpan { start, end: self.at, whole })
+    }
+
+    /// From the decimal point or the `e` to behind the number.
+    #[inline(never)]
+    fn fraction(&mut self) -> Result<(), Fault> {
         if self.peek() == b'.' {
             self.at += 1;
-            magnitude = None;
             if self.digits() == 0 {
                 return self.fault("expected a digit after the decimal point");
             }
         }
         if matches!(self.peek(), b'e' | b'E') {
             self.at += 1;
-            magnitude = None;
             if matches!(self.peek(), b'+' | b'-') {
                 self.at += 1;
             }
@@ -202,7 +223,7 @@ impl<'a> Scanner<'a> {
                 return self.fault("expected a digit in the exponent");
             }
         }
-        Ok(NumberSpan { start, end: self.at, magnitude })
+        Ok(())
     }
 
     /// `true`, `false` or `null`.
@@ -293,6 +314,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Behind the object that is the event nothing may follow.
+    pub fn end(&mut self) -> Result<(), Fault> {
+        self.skip_space();
+        if self.at < self.bytes.len() {
+            return self.fault("something follows the object");
+        }
+        Ok(())
+    }
+
     pub fn expected_end<T>(&self, object: bool) -> Result<T, Fault> {
         self.fault(match (self.at >= self.bytes.len(), object) {
             (true, true) => "the payload ends inside an object",
@@ -315,7 +345,9 @@ impl<'a> Scanner<'a> {
 /// is ordered rightly against every finite number). `-0` is the float.
 pub(super) fn number_slot(payload: &str, span: NumberSpan) -> Slot {
     let text = payload.get(span.start..span.end).unwrap_or_default();
-    match (span.magnitude, text.starts_with('-')) {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let magnitude = if span.whole { magnitude(digits.as_bytes()) } else { None };
+    match (magnitude, negative) {
         (Some(magnitude), false) => match i64::try_from(magnitude) {
             Ok(int) => Slot::Int(int),
             Err(_) => Slot::Uint(magnitude),
@@ -326,6 +358,16 @@ pub(super) fn number_slot(payload: &str, span: NumberSpan) -> Slot {
         // The grammar was checked, so this is a number to the standard library too.
         _ => text.parse().map_or(Slot::Null, Slot::Float),
     }
+}
+
+/// Digits as an integer; `None`: more than `u64` holds.
+#[inline]
+fn magnitude(digits: &[u8]) -> Option<u64> {
+    // Nineteen digits always fit.
+    if digits.len() > 19 {
+        return std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    }
+    Some(digits.iter().fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0')))))
 }
 
 /// Appends a scanned string with its escapes resolved. A surrogate without its partner becomes U+FFFD: one odd string is no

@@ -16,17 +16,24 @@ fn decoder(paths: &[&str], stream: &StreamFields) -> Decoder {
 fn read(payload: &str, path: &str) -> Option<serde_json::Value> {
     let mut decoder = decoder(&["", path], &StreamFields::default());
     let mut event = decoder.new_event();
-    decoder.decode(payload.as_bytes(), &mut event).unwrap_or_else(|e| panic!("{payload}: {e}"));
-    match event.get(FieldId(1)) {
-        Val::Absent => None,
-        value => Some(value.to_json()),
-    }
+    let mut read = || {
+        decoder.decode(payload.as_bytes(), &mut event).unwrap_or_else(|e| panic!("{payload}: {e}"));
+        match event.get(FieldId(1)) {
+            Val::Absent => None,
+            value => Some(value.to_json()),
+        }
+    };
+    let first = read();
+    assert_eq!(read(), first, "its shape is known by now: {payload}");
+    first
 }
 
 fn refuse(payload: &[u8]) -> DecodeError {
     let mut decoder = decoder(&["", "a"], &StreamFields::default());
     let mut event = decoder.new_event();
-    match decoder.decode(payload, &mut event) {
+    let first = decoder.decode(payload, &mut event);
+    assert_eq!(decoder.decode(payload, &mut event), first, "{:?}", String::from_utf8_lossy(payload));
+    match first {
         Err(error) => error,
         Ok(_) => panic!("{:?} was taken for an event", String::from_utf8_lossy(payload)),
     }
@@ -66,6 +73,34 @@ impl Json {
             Json::Scalar(text) => out.push_str(text),
             Json::Array(items) => list(out, ['[', ']'], &mut items.iter().map(|v| (None, v))),
             Json::Object(members) => list(out, ['{', '}'], &mut members.iter().map(|(k, v)| (Some(k), v))),
+        }
+    }
+
+    /// The same shape with other scalars.
+    fn with_other_values(&self, seed: &mut u64) -> Json {
+        const VALUES: [&str; 10] = [
+            "null",
+            "true",
+            "0",
+            "-17",
+            "18446744073709551615",
+            "2.5e3",
+            r#""""#,
+            r#""short""#,
+            r#""a text of more than sixteen bytes""#,
+            r#""esc\"\u0061ped""#,
+        ];
+        match self {
+            Json::Scalar(text) => {
+                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let value = VALUES.get((*seed >> 33) as usize % (VALUES.len() + 3));
+                Json::Scalar(value.map_or(text.as_str(), |value| value).to_owned())
+            }
+            Json::Array(items) => Json::Array(items.iter().map(|item| item.with_other_values(seed)).collect()),
+            Json::Object(members) => {
+                let other = |(key, value): &(String, Json)| (key.clone(), value.with_other_values(seed));
+                Json::Object(members.iter().map(other).collect())
+            }
         }
     }
 
@@ -164,7 +199,54 @@ fn object() -> impl Strategy<Value = Json> {
     members(tree.boxed())
 }
 
+/// All that decode says of a payload: what it answers, and the values of these many fields.
+fn outcome(
+    decoder: &mut Decoder,
+    event: &mut Projected,
+    payload: &[u8],
+    fields: usize,
+) -> (Result<Header, DecodeError>, Vec<String>) {
+    let header = decoder.decode(payload, event);
+    let values = (0..fields).map(|field| format!("{:?}", event.get(FieldId(field as u16)))).collect();
+    (header, values)
+}
+
 proptest! {
+    #[test]
+    fn what_came_before_changes_nothing(
+        shapes in proptest::collection::vec(object(), 1..5),
+        events in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), any::<u64>(), proptest::option::weighted(0.2, any::<proptest::sample::Index>()), 0..3usize),
+            1..60,
+        ),
+    ) {
+        let stream = StreamFields { time: Some("a".into()), id: vec!["b".into(), "a.b".into()], category: "c".into() };
+        // Slots of the plan, and behind them those of time and ids.
+        let fields = PATHS.len() + 3;
+        let mut learned = decoder(&PATHS, &stream);
+        let mut event = learned.new_event();
+        for (shape, mut seed, damage, space) in events {
+            let mut text = String::new();
+            shapes[shape.index(shapes.len())].with_other_values(&mut seed).print(["", " ", "\r\n\t"][space], &mut text);
+            let mut payload = text.into_bytes();
+            if let Some(at) = damage {
+                let at = at.index(payload.len());
+                match seed % 3 {
+                    0 => payload.truncate(at),
+                    1 => payload[at] = b"{}[],:\"\\1 x"[(seed >> 8) as usize % 11],
+                    _ => payload.insert(at, b"{}[],:\"\\1 x"[(seed >> 8) as usize % 11]),
+                }
+            }
+            let mut fresh = decoder(&PATHS, &stream);
+            let expected = outcome(&mut fresh, &mut event, &payload, fields);
+            let got = outcome(&mut learned, &mut event, &payload, fields);
+            prop_assert_eq!(&got.0, &expected.0, "{}", String::from_utf8_lossy(&payload));
+            if got.0.is_ok() {
+                prop_assert_eq!(&got.1, &expected.1, "{}", String::from_utf8_lossy(&payload));
+            }
+        }
+    }
+
     #[test]
     fn every_path_reads_as_a_tree_walk_would(
         jsons in proptest::collection::vec(object(), 1..4),
@@ -344,6 +426,60 @@ fn the_time_comes_from_text_number_or_first_element() {
     assert_eq!((error.code, error.time), (DeadCode::InvalidJson, Some(Timestamp(1_588_205_199_000_000_000))));
     let error = decoder.decode(b"{}", &mut event).expect_err("no time");
     assert_eq!(error.message, "the time field `@timestamp` is absent");
+}
+
+#[test]
+fn a_memory_of_shapes_that_is_full_is_only_slower() {
+    let mut decoder = decoder(&["", "a.b", "c"], &StreamFields::default());
+    let mut event = decoder.new_event();
+    // Keys that never come again, wanted objects in unwanted ones and around them, until long after all is full.
+    for n in 0..2 * limits::SHAPE_STRIDES_MAX + limits::SHAPE_KEPT_EVENTS as usize {
+        let payload = format!(
+            r#"{{"k{n}":{{"x{n}":[{n}],"y":{{"z{}":1}}}},"a":{{"n{n}":null,"b":{n}}},"c":"{}"}}"#,
+            n % 7,
+            "long ".repeat(n % 5)
+        );
+        decoder.decode(payload.as_bytes(), &mut event).expect("an event");
+        assert!(matches!(event.get(FieldId(1)), Val::Int(value) if value == n as i64), "{payload}");
+        assert!(matches!(event.get(FieldId(2)), Val::Str(text) if text.len() == n % 5 * 5), "{payload}");
+    }
+    // More objects than are told apart, and deeper than is allowed.
+    let wide: Vec<String> = (0..2 * limits::SHAPE_CONTEXTS_MAX).map(|n| format!("p{n}.q")).collect();
+    let paths: Vec<&str> = std::iter::once("").chain(wide.iter().map(String::as_str)).collect();
+    let mut decoder = self::decoder(&paths, &StreamFields::default());
+    let mut event = decoder.new_event();
+    let members: Vec<String> = (0..wide.len()).map(|n| format!(r#""p{n}":{{"q":{n}}}"#)).collect();
+    let payload = format!("{{{}}}", members.join(","));
+    for _ in 0..3 {
+        decoder.decode(payload.as_bytes(), &mut event).expect("an event");
+        for n in 0..wide.len() {
+            assert!(matches!(event.get(FieldId(n as u16 + 1)), Val::Int(value) if value == n as i64), "p{n}.q");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_comes_twice_counts_where_it_comes_last_also_when_the_shape_is_known() {
+    let mut decoder = decoder(&["", "a.b", "a.c", "d"], &StreamFields::default());
+    let mut event = decoder.new_event();
+    let once = r#"{"a":{"b":1,"c":2},"d":3}"#;
+    let twice = [
+        (r#"{"a":{"b":1,"c":2},"a":{"c":4},"d":3}"#, [None, Some(4), Some(3)]),
+        (r#"{"a":{"b":1,"c":2,"b":5},"d":3}"#, [Some(5), Some(2), Some(3)]),
+        (r#"{"a":{"b":1,"c":2},"d":3,"d":6}"#, [Some(1), Some(2), Some(6)]),
+        (r#"{"a":{"b":1,"c":2},"d":3,"a":7}"#, [None, None, Some(3)]),
+        (r#"{"a.b":8,"a":{"c":2},"d":3}"#, [Some(8), Some(2), Some(3)]),
+    ];
+    for round in 0..3 {
+        for (payload, expected) in [(once, [Some(1), Some(2), Some(3)])].into_iter().chain(twice) {
+            decoder.decode(payload.as_bytes(), &mut event).expect("an event");
+            let got = [1, 2, 3].map(|field| match event.get(FieldId(field)) {
+                Val::Int(value) => Some(value),
+                _ => None,
+            });
+            assert_eq!(got, expected, "{payload}, round {round}");
+        }
+    }
 }
 
 #[test]

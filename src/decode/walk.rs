@@ -1,32 +1,20 @@
 //! The one pass over a payload: follows the projection, stores what it names, skips the rest.
 //!
+//! Outside of arrays the pass goes from value to value. The text between two of them is a stride: it is recognised if the
+//! memory of [`shape`](super::shape) holds it, else explored, key by key; what it means is the same either way.
+//! Arrays, and objects that are wanted whole, are [containers](super::container).
+//!
 //! Text is never copied value by value: the payload as a whole stands at the start of the event's text arena, so a slot is
-//! a range of it; only strings with escapes are written behind it. Values met inside an array are gathered, and dealt out
-//! to their slots when the outermost array closes, because the fields of its objects come interleaved.
+//! a range of it; only strings with escapes are written behind it.
 
-use super::projection::{NodeId, Projection};
-use super::scan::{Fault, Scanner, number_slot, unescape};
+use std::ops::Range;
+
+use super::container::Gathering;
+use super::projection::{Found, NodeId, Projection, Target};
+use super::scan::{Fault, Scanner, StringSpan, number_slot, unescape};
+use super::shape::{Ahead, ContextId, Crossed, Meaning, Shapes, StrideId};
 use crate::event::{Projected, Slot};
 use crate::limits;
-
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    node: NodeId,
-    /// The byte of its bracket.
-    start: usize,
-    object: bool,
-    /// Unique among all objects this walker ever met.
-    serial: u64,
-}
-
-/// A value met inside an array.
-#[derive(Debug, Clone, Copy)]
-struct Gathered {
-    slot: u32,
-    order: u32,
-    /// `Absent`: the slot was reached by an array, which may turn out empty.
-    value: Slot,
-}
 
 /// The last use of an edge: in which object, at which byte.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,50 +23,36 @@ struct Seen {
     at: usize,
 }
 
-/// Scratch memory of the pass, reused from event to event.
-#[derive(Debug, Default)]
+/// Scratch memory of the pass, reused from event to event, and the memory of shapes.
+#[derive(Debug)]
 pub(super) struct Walker {
-    /// The innermost open container; without it the pass is before or behind the object.
-    top: Option<Frame>,
-    /// The containers around it.
-    stack: Vec<Frame>,
-    serial: u64,
+    shapes: Shapes,
+    /// Objects met so far, and as many as there may be contexts for each event.
+    pub(super) serial: u64,
     seen: Vec<Seen>,
     /// Bytes of keys that a later, equal key of the same object replaces.
     superseded: Vec<usize>,
-    gathered: Vec<Gathered>,
-    /// Per slot: the outermost array that reached it last, and how many elements it gave.
-    reached: Vec<(u64, usize)>,
-    /// The outermost open array: its serial, and how many containers are open while it is innermost.
-    array: Option<(u64, usize)>,
     key: String,
-}
-
-/// Where the scanner stands in the innermost container.
-#[derive(Clone, Copy)]
-enum State {
-    /// Behind `{`.
-    FirstKey,
-    /// Behind `[`.
-    FirstElement,
-    AfterValue,
+    pub(super) gathering: Gathering,
 }
 
 /// The payload under the pass, and where its values go.
-struct Pass<'a> {
-    projection: &'a Projection,
-    scanner: Scanner<'a>,
-    payload: &'a str,
-    event: &'a mut Projected,
+pub(super) struct Pass<'a> {
+    pub projection: &'a Projection,
+    pub scanner: Scanner<'a>,
+    pub payload: &'a str,
+    pub event: &'a mut Projected,
 }
 
 impl Walker {
     pub fn new(projection: &Projection, slots: usize) -> Walker {
         Walker {
-            stack: Vec::with_capacity(limits::JSON_DEPTH_MAX),
+            shapes: Shapes::new(),
+            serial: 0,
             seen: vec![Seen::default(); projection.edges()],
-            reached: vec![(0, 0); slots],
-            ..Walker::default()
+            superseded: Vec::new(),
+            key: String::new(),
+            gathering: Gathering::new(slots),
         }
     }
 
@@ -94,68 +68,140 @@ impl Walker {
         event: &mut Projected,
     ) -> Result<(), Fault> {
         self.superseded.clear();
-        self.pass(projection, payload, start, event)?;
+        self.shapes.next_event();
+        let scanner = Scanner { bytes: payload.as_bytes(), at: start };
+        self.pass(&mut Pass { projection, scanner, payload, event }, true)?;
         if !self.superseded.is_empty() {
             self.superseded.sort_unstable();
             event.slots.fill(Slot::Absent);
             event.elements.clear();
             event.text.truncate(payload.len());
-            self.pass(projection, payload, start, event)?;
+            let scanner = Scanner { bytes: payload.as_bytes(), at: start };
+            self.pass(&mut Pass { projection, scanner, payload, event }, false)?;
         }
         Ok(())
     }
 
-    fn pass(
-        &mut self,
-        projection: &Projection,
-        payload: &str,
-        start: usize,
-        event: &mut Projected,
-    ) -> Result<(), Fault> {
-        self.top = None;
-        self.stack.clear();
-        self.gathered.clear();
-        self.array = None;
-        let scanner = Scanner { bytes: payload.as_bytes(), at: start };
-        let mut pass = Pass { projection, scanner, payload, event };
-        let mut state = self.open(&mut pass, NodeId::ROOT, true)?;
-        // Fields, not the frame: to load it whole right behind the writes of its parts would stall.
-        while let Some(Frame { node, object, .. }) = self.top {
+    /// `usual`: no member is left out, so strides mean what they always do.
+    fn pass(&mut self, pass: &mut Pass<'_>, usual: bool) -> Result<(), Fault> {
+        // Outside of arrays a context is one object, unless a key comes twice.
+        let objects = self.serial + 1;
+        self.serial += limits::SHAPE_CONTEXTS_MAX as u64;
+        let mut id = StrideId::START;
+        // A cursor of its own, which stays in a register.
+        let mut scanner = Scanner { ..pass.scanner };
+        loop {
+            let start = scanner.at;
+            let known = if usual { self.shapes.follow(id, scanner.bytes.get(start..)) } else { None };
+            let (next, stride) = match known {
+                Some(known) => known,
+                None => {
+                    pass.scanner.at = start;
+                    let next = self.explore(pass, id, usual)?;
+                    (next, self.shapes.stride(next))
+                }
+            };
+            id = next;
+            let meaning = &stride.meaning;
+            let at = start + stride.len as usize;
+            for key in self.shapes.crossed(stride) {
+                let serial = objects + key.context.index() as u64;
+                let at = start + key.offset as usize;
+                see(&mut self.seen, &mut self.superseded, key.edge as usize, serial, at);
+            }
+            scanner.at = at;
+            match meaning.ahead {
+                Ahead::Text => {
+                    let span = scanner.string()?;
+                    pass.store(meaning, at..scanner.at, |pass| pass.text_slot(span));
+                }
+                Ahead::Number => {
+                    let span = scanner.number()?;
+                    pass.store(meaning, at..scanner.at, |pass| number_slot(pass.payload, span));
+                }
+                Ahead::Word => {
+                    let value = scanner.literal()?;
+                    pass.store(meaning, at..scanner.at, |_| value);
+                }
+                Ahead::Container => {
+                    let (node, depth) = (meaning.node, self.shapes.context(meaning.context).depth);
+                    pass.scanner.at = at;
+                    self.container(pass, node, depth)?;
+                    scanner.at = pass.scanner.at;
+                }
+                Ahead::End => return Ok(()),
+            }
+        }
+    }
+
+    /// From behind a value, or from the beginning, to the next value: all of the grammar, and the lookup of keys.
+    #[inline(never)]
+    fn explore(&mut self, pass: &mut Pass<'_>, behind: StrideId, usual: bool) -> Result<StrideId, Fault> {
+        let start = pass.scanner.at;
+        let from = self.shapes.stride(behind).meaning.context;
+        self.shapes.explore();
+        let mut context = from;
+        let mut opened = from == ContextId::OUTSIDE;
+        if opened {
+            context = self.shapes.enter(from, None, NodeId::ROOT).unwrap_or(from);
+            pass.scanner.at += 1;
+        }
+        let (node, ahead) = loop {
             pass.scanner.skip_space();
-            match (state, pass.scanner.peek()) {
-                (State::FirstKey, b'}') | (State::FirstElement, b']') => {
-                    state = self.close(&mut pass);
+            match pass.scanner.peek() {
+                b'}' => {
+                    pass.scanner.at += 1;
+                    context = self.shapes.context(context).parent;
+                    opened = false;
+                    if context == ContextId::OUTSIDE {
+                        pass.scanner.end()?;
+                        break (NodeId::NONE, Ahead::End);
+                    }
                     continue;
                 }
-                (State::FirstKey | State::FirstElement, _) => {}
-                (State::AfterValue, b',') => {
+                _ if opened => {}
+                b',' => {
                     pass.scanner.at += 1;
                     pass.scanner.skip_space();
                 }
-                (State::AfterValue, b'}' | b']') if object == (pass.scanner.peek() == b'}') => {
-                    state = self.close(&mut pass);
+                _ => return pass.scanner.expected_end(true),
+            }
+            let at = pass.scanner.at;
+            let found = self.key(pass, self.shapes.context(context).node)?;
+            if let Some(found) = found {
+                self.shapes.cross(Crossed { edge: found.edge as u32, context, offset: (at - start) as u32 });
+            }
+            let node = found.map_or(NodeId::NONE, |found| found.node);
+            pass.scanner.skip_space();
+            // An object that is wanted whole is a container.
+            if pass.scanner.peek() == b'{' && pass.projection.targets(node).is_empty() {
+                if self.shapes.context(context).depth >= limits::JSON_DEPTH_MAX {
+                    return pass.scanner.too_deep();
+                }
+                if let Some(inner) = self.shapes.enter(context, found.map(|found| found.edge as u32), node) {
+                    (context, opened) = (inner, true);
+                    pass.scanner.at += 1;
                     continue;
                 }
-                (State::AfterValue, _) => return pass.scanner.expected_end(object),
             }
-            let mut wanted = node;
-            if object {
-                wanted = self.key(&mut pass, node)?;
-                pass.scanner.skip_space();
-            }
-            state = self.value(&mut pass, wanted)?;
-        }
-        pass.scanner.skip_space();
-        if pass.scanner.at < payload.len() {
-            return pass.scanner.fault("something follows the object");
-        }
-        Ok(())
+            break (node, Ahead::of(pass.scanner.peek()));
+        };
+        pass.scanner.at += usize::from(ahead == Ahead::Text);
+        let targets = pass.projection.targets(node);
+        let meaning = Meaning { context, node, ahead, target: targets.first().copied(), more: targets.len() > 1 };
+        let text = pass.scanner.bytes.get(start..pass.scanner.at).unwrap_or_default();
+        Ok(if usual {
+            self.shapes.remember(behind, from, text, meaning)
+        } else {
+            self.shapes.pass_by(text.len(), meaning)
+        })
     }
 
+    /// A key with its colon, and where it leads.
     // This and what it calls per key and value are inlined by force: their results are too wide for registers, and to pass
     // them through memory costs more than the work itself.
     #[inline(always)]
-    fn key(&mut self, pass: &mut Pass<'_>, object: NodeId) -> Result<NodeId, Fault> {
+    fn key(&mut self, pass: &mut Pass<'_>, object: NodeId) -> Result<Option<Found>, Fault> {
         let at = pass.scanner.at;
         pass.scanner.open_quote()?;
         let span = pass.scanner.string()?;
@@ -167,142 +213,71 @@ impl Walker {
         } else {
             pass.projection.find(object, pass.scanner.bytes.get(span.start..span.end).unwrap_or_default())
         };
-        let Some(found) = found else { return Ok(NodeId::NONE) };
-        if !self.superseded.is_empty() && self.superseded.binary_search(&at).is_ok() {
-            return Ok(NodeId::NONE);
-        }
-        let serial = self.top.as_ref().map_or(0, |top| top.serial);
-        if let Some(seen) = self.seen.get_mut(found.edge) {
-            if seen.serial == serial {
-                self.superseded.push(seen.at);
-            }
-            *seen = Seen { serial, at };
-        }
+        Ok(found.filter(|_| self.superseded.is_empty() || self.superseded.binary_search(&at).is_err()))
+    }
+
+    /// A key of an object in a container, and where it leads; the key stands in the object of this serial.
+    #[inline(always)]
+    pub(super) fn key_of(&mut self, pass: &mut Pass<'_>, object: NodeId, serial: u64) -> Result<NodeId, Fault> {
+        let at = pass.scanner.at;
+        let Some(found) = self.key(pass, object)? else { return Ok(NodeId::NONE) };
+        see(&mut self.seen, &mut self.superseded, found.edge, serial, at);
         Ok(found.node)
     }
+}
 
+/// Notes that a key led along an edge; one that did so before in the same object is superseded.
+#[inline(always)]
+fn see(seen: &mut [Seen], superseded: &mut Vec<usize>, edge: usize, serial: u64, at: usize) {
+    if let Some(seen) = seen.get_mut(edge) {
+        if seen.serial == serial {
+            superseded.push(seen.at);
+        }
+        *seen = Seen { serial, at };
+    }
+}
+
+impl Pass<'_> {
+    /// A string's value, with its escapes resolved.
     #[inline(always)]
-    fn value(&mut self, pass: &mut Pass<'_>, node: NodeId) -> Result<State, Fault> {
-        if !node.is_wanted() {
-            pass.scanner.skip_value(self.depth())?;
-            return Ok(State::AfterValue);
+    pub fn text_slot(&mut self, span: StringSpan) -> Slot {
+        if span.escaped {
+            let from = self.event.text.len();
+            unescape(self.payload.get(span.start..span.end).unwrap_or_default(), &mut self.event.text);
+            return Slot::Str { start: from as u32, len: (self.event.text.len() - from) as u32 };
         }
-        let start = pass.scanner.at;
-        let value = match pass.scanner.peek() {
-            b'"' => {
-                pass.scanner.at += 1;
-                let span = pass.scanner.string()?;
-                if span.escaped && !pass.projection.targets(node).is_empty() {
-                    let from = pass.event.text.len();
-                    unescape(pass.payload.get(span.start..span.end).unwrap_or_default(), &mut pass.event.text);
-                    Slot::Str { start: from as u32, len: (pass.event.text.len() - from) as u32 }
-                } else {
-                    Slot::Str { start: span.start as u32, len: (span.end - span.start) as u32 }
-                }
-            }
-            b'-' | b'0'..=b'9' => number_slot(pass.payload, pass.scanner.number()?),
-            b'{' if pass.projection.has_children(node) => return self.open(pass, node, true),
-            b'{' => {
-                pass.scanner.skip_container(self.depth())?;
-                Slot::Object { start: start as u32, len: (pass.scanner.at - start) as u32 }
-            }
-            b'[' => return self.open(pass, node, false),
-            _ => pass.scanner.literal()?,
-        };
-        self.store(pass, node, value, start);
-        Ok(State::AfterValue)
+        Slot::Str { start: span.start as u32, len: (span.end - span.start) as u32 }
     }
 
-    fn open(&mut self, pass: &mut Pass<'_>, node: NodeId, object: bool) -> Result<State, Fault> {
-        if self.depth() >= limits::JSON_DEPTH_MAX {
-            return pass.scanner.too_deep();
-        }
-        self.serial += 1;
-        self.stack.extend(self.top);
-        self.top = Some(Frame { node, start: pass.scanner.at, object, serial: self.serial });
-        pass.scanner.at += 1;
-        if object {
-            return Ok(State::FirstKey);
-        }
-        let depth = self.depth();
-        let serial = self.array.get_or_insert((self.serial, depth)).0;
-        for target in pass.projection.targets(node) {
-            let unreached = self.reached.get(target.slot as usize).is_some_and(|r| r.0 != serial);
-            if unreached {
-                self.gather(serial, target.slot, Slot::Absent);
-            }
-        }
-        Ok(State::FirstElement)
-    }
-
-    fn close(&mut self, pass: &mut Pass<'_>) -> State {
-        let depth = self.depth();
-        let Some(top) = std::mem::replace(&mut self.top, self.stack.pop()) else { return State::AfterValue };
-        pass.scanner.at += 1;
-        if top.object {
-            let value = Slot::Object { start: top.start as u32, len: (pass.scanner.at - top.start) as u32 };
-            self.store(pass, top.node, value, top.start);
-        } else if self.array.is_some_and(|(_, outermost)| outermost == depth) {
-            self.array = None;
-            self.deal(pass.event);
-        }
-        State::AfterValue
-    }
-
-    /// How many containers are open.
-    #[inline]
-    fn depth(&self) -> usize {
-        self.stack.len() + usize::from(self.top.is_some())
-    }
-
+    /// Stores the value behind a stride, which stands at these bytes, if somebody wants it.
     #[inline(always)]
-    fn store(&mut self, pass: &mut Pass<'_>, node: NodeId, value: Slot, start: usize) {
-        for target in pass.projection.targets(node) {
-            let value = match value {
-                Slot::Int(_) | Slot::Uint(_) | Slot::Float(_) if target.raw_numbers => {
-                    Slot::Object { start: start as u32, len: (pass.scanner.at - start) as u32 }
-                }
-                other => other,
-            };
-            match self.array {
-                Some((serial, _)) => self.gather(serial, target.slot, value),
-                None => {
-                    if let Some(slot) = pass.event.slots.get_mut(target.slot as usize) {
-                        *slot = value;
-                    }
-                }
+    fn store(&mut self, meaning: &Meaning, at: Range<usize>, value: impl FnOnce(&mut Self) -> Slot) {
+        let Some(target) = meaning.target else { return };
+        let value = value(self);
+        self.put(&target, value, at.clone());
+        if meaning.more {
+            for target in self.projection.targets(meaning.node) {
+                self.put(target, value, at.clone());
             }
         }
     }
 
-    fn gather(&mut self, serial: u64, slot: u32, value: Slot) {
-        let Some(reached) = self.reached.get_mut(slot as usize) else { return };
-        if reached.0 != serial {
-            *reached = (serial, 0);
+    /// Stores a value that stands at these bytes.
+    #[inline(always)]
+    pub fn put(&mut self, target: &Target, value: Slot, at: Range<usize>) {
+        if let Some(slot) = self.event.slots.get_mut(target.slot as usize) {
+            *slot = as_wanted(target, value, at);
         }
-        if value != Slot::Absent {
-            if reached.1 >= limits::ARRAY_ELEMENTS_MAX {
-                return;
-            }
-            reached.1 += 1;
-        }
-        self.gathered.push(Gathered { slot, order: self.gathered.len() as u32, value });
     }
+}
 
-    /// Deals the gathered values out to their slots. An array without any value but null is null.
-    fn deal(&mut self, event: &mut Projected) {
-        self.gathered.sort_unstable_by_key(|g| (g.slot, g.order));
-        for group in self.gathered.chunk_by(|a, b| a.slot == b.slot) {
-            let Some(slot) = group.first().and_then(|g| event.slots.get_mut(g.slot as usize)) else { continue };
-            let start = event.elements.len();
-            event.elements.extend(group.iter().map(|g| g.value).filter(|v| *v != Slot::Absent));
-            *slot = if event.elements.iter().skip(start).all(|v| *v == Slot::Null) {
-                event.elements.truncate(start);
-                Slot::Null
-            } else {
-                Slot::Array { start: start as u32, len: (event.elements.len() - start) as u32 }
-            };
+/// The value as a target wants it: a number may have to stay as it is written.
+#[inline(always)]
+pub(super) fn as_wanted(target: &Target, value: Slot, at: Range<usize>) -> Slot {
+    match value {
+        Slot::Int(_) | Slot::Uint(_) | Slot::Float(_) if target.raw_numbers => {
+            Slot::Object { start: at.start as u32, len: at.len() as u32 }
         }
-        self.gathered.clear();
+        other => other,
     }
 }

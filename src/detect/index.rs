@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-
 use super::compare::{Number, fold_into, satisfies};
-use super::matcher::{address_bits, network};
+use super::literals::Literals;
+use super::matcher::{address_bits, address_of, network};
+use super::texts::Texts;
 use super::trigger::Fact;
 use crate::event::{FieldId, Val};
 use crate::rules::plan::CompareOp;
 
 type Map<K> = HashMap<K, u32, ahash::RandomState>;
-
-/// Up to so many bytes of literals an automaton is a full table (the fastest, some 100 bytes a state); beyond, a compact one.
-const DFA_LITERAL_BYTES_MAX: usize = 32 << 10;
 
 /// Triggers set off by one event, each once.
 #[derive(Debug, Default)]
@@ -47,68 +44,6 @@ impl Fired {
         {
             *stamp = self.event;
             self.triggers.push(trigger);
-        }
-    }
-}
-
-/// Texts to be found by equality, with their lengths, so that most misses cost no hash.
-#[derive(Debug, Default)]
-struct Texts {
-    triggers: Map<Box<str>>,
-    /// Bit `min(length, 63)` of each.
-    lengths: u64,
-}
-
-impl Texts {
-    fn insert(&mut self, text: &str, trigger: u32) {
-        self.lengths |= 1 << text.len().min(63);
-        self.triggers.insert(text.into(), trigger);
-    }
-
-    #[inline]
-    fn get(&self, text: &str) -> Option<u32> {
-        if self.lengths & 1 << text.len().min(63) == 0 {
-            return None;
-        }
-        self.triggers.get(text).copied()
-    }
-}
-
-/// Texts to be found anywhere in a value.
-#[derive(Debug, Default)]
-struct Literals {
-    texts: Vec<String>,
-    triggers: Vec<u32>,
-    automaton: Option<AhoCorasick>,
-}
-
-impl Literals {
-    fn insert(&mut self, text: &str, trigger: u32) {
-        self.texts.push(text.to_owned());
-        self.triggers.push(trigger);
-    }
-
-    fn build(&mut self) {
-        let bytes: usize = self.texts.iter().map(String::len).sum();
-        let kind = if bytes <= DFA_LITERAL_BYTES_MAX { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-        // Standard semantics: the only ones that report overlapping matches.
-        let built = AhoCorasick::builder().match_kind(MatchKind::Standard).kind(Some(kind)).build(&self.texts);
-        self.automaton = built.ok();
-        self.texts = Vec::new();
-    }
-
-    #[inline]
-    fn search(&self, text: &str, fired: &mut Fired) {
-        match &self.automaton {
-            Some(automaton) => {
-                for found in automaton.find_overlapping_iter(text) {
-                    if let Some(trigger) = self.triggers.get(found.pattern().as_usize()) {
-                        fired.fire(*trigger);
-                    }
-                }
-            }
-            // An automaton that cannot be built (billions of states): every text is a candidate.
-            None => self.triggers.iter().for_each(|trigger| fired.fire(*trigger)),
         }
     }
 }
@@ -180,13 +115,16 @@ pub(super) struct FieldIndex {
     non_null: Option<u32>,
     present: Option<u32>,
     null: Option<u32>,
+    /// Of a text nothing is asked but whether it is one of `texts`.
+    only_texts: bool,
 }
 
 impl FieldIndex {
     /// From the field's facts and the numbers of their triggers.
     pub fn new<'a>(field: FieldId, facts: impl Iterator<Item = (&'a Fact, u32)>) -> FieldIndex {
-        let mut numbers = [Vec::new(), Vec::new()];
-        let mut texts = [Vec::new(), Vec::new()];
+        let mut bounds = [Vec::new(), Vec::new()];
+        let mut text_bounds = [Vec::new(), Vec::new()];
+        let [mut texts, mut folded, mut contains, mut contains_folded] = [const { Vec::new() }; 4];
         let upper = |op: CompareOp| usize::from(matches!(op, CompareOp::Lt | CompareOp::Le));
         let none = || [Bounds { bounds: Vec::new() }, Bounds { bounds: Vec::new() }];
         let mut index = FieldIndex {
@@ -204,19 +142,20 @@ impl FieldIndex {
             non_null: None,
             present: None,
             null: None,
+            only_texts: false,
         };
         for (fact, trigger) in facts {
             match fact {
-                Fact::Text(text) => index.texts.insert(text, trigger),
-                Fact::Folded(text) => index.folded.insert(text, trigger),
-                Fact::Contains(text) => index.contains.insert(text, trigger),
-                Fact::ContainsFolded(text) => index.contains_folded.insert(text, trigger),
+                Fact::Text(text) => texts.push((text.as_str(), trigger)),
+                Fact::Folded(text) => folded.push((text.as_str(), trigger)),
+                Fact::Contains(text) => contains.push((text.as_str(), trigger)),
+                Fact::ContainsFolded(text) => contains_folded.push((text.as_str(), trigger)),
                 Fact::Number(number) => drop(index.numbers.insert(*number, trigger)),
                 Fact::Bool(b) => index.bools[usize::from(*b)] = Some(trigger),
                 // No value stands in any order to NaN.
                 Fact::NumberBound(_, Number::Float(f)) if f.is_nan() => {}
-                Fact::NumberBound(op, number) => numbers[upper(*op)].push((*op, *number, trigger)),
-                Fact::TextBound(op, text) => texts[upper(*op)].push((*op, text.clone(), trigger)),
+                Fact::NumberBound(op, number) => bounds[upper(*op)].push((*op, *number, trigger)),
+                Fact::TextBound(op, text) => text_bounds[upper(*op)].push((*op, text.clone(), trigger)),
                 Fact::Block(32, network, prefix) => index.v4.insert(*network, *prefix, trigger),
                 Fact::Block(_, network, prefix) => index.v6.insert(*network, *prefix, trigger),
                 Fact::NonNull => index.non_null = Some(trigger),
@@ -224,11 +163,17 @@ impl FieldIndex {
                 Fact::Null => index.null = Some(trigger),
             }
         }
-        index.contains.build();
-        index.contains_folded.build();
+        let other = !(contains.is_empty() && folded.is_empty() && contains_folded.is_empty())
+            || text_bounds.iter().any(|bounds| !bounds.is_empty())
+            || !(index.v4.by_prefix.is_empty() && index.v6.by_prefix.is_empty());
+        index.only_texts = !other;
+        index.texts = Texts::new(&texts);
+        index.folded = Texts::new(&folded);
+        index.contains = Literals::new(&contains, false);
+        index.contains_folded = Literals::new(&contains_folded, true);
         let by_number = |a: &Number, b: &Number| a.compare(*b).unwrap_or(std::cmp::Ordering::Equal);
-        index.number_bounds = numbers.map(|bounds| Bounds::new(bounds, by_number));
-        index.text_bounds = texts.map(|bounds| Bounds::new(bounds, String::cmp));
+        index.number_bounds = bounds.map(|bounds| Bounds::new(bounds, by_number));
+        index.text_bounds = text_bounds.map(|bounds| Bounds::new(bounds, String::cmp));
         index
     }
 
@@ -273,18 +218,28 @@ impl FieldIndex {
         }
     }
 
+    #[inline]
     fn fire_text(&self, text: &str, fired: &mut Fired) {
         self.texts.get(text).into_iter().for_each(|t| fired.fire(t));
-        if !self.contains.triggers.is_empty() {
-            self.contains.search(text, fired);
+        if !self.only_texts {
+            self.fire_parts(text, fired);
         }
-        if self.folded.lengths != 0 || !self.contains_folded.triggers.is_empty() {
+    }
+
+    fn fire_parts(&self, text: &str, fired: &mut Fired) {
+        if !self.contains.is_empty() {
+            self.contains.search(text, |t| fired.fire(t));
+        }
+        if !self.contains_folded.is_empty() && text.is_ascii() {
+            self.contains_folded.search(text, |t| fired.fire(t));
+        }
+        if !self.folded.is_empty() || !(self.contains_folded.is_empty() || text.is_ascii()) {
             let mut folded = std::mem::take(&mut fired.folded);
             folded.clear();
             fold_into(text, &mut folded);
             self.folded.get(&folded).into_iter().for_each(|t| fired.fire(t));
-            if !self.contains_folded.triggers.is_empty() {
-                self.contains_folded.search(&folded, fired);
+            if !text.is_ascii() {
+                self.contains_folded.search(&folded, |t| fired.fire(t));
             }
             fired.folded = folded;
         }
@@ -292,7 +247,7 @@ impl FieldIndex {
             bounds.fire(|op, bound| satisfies(op, text.cmp(bound.as_str())), fired);
         }
         if !(self.v4.by_prefix.is_empty() && self.v6.by_prefix.is_empty())
-            && let Ok(address) = text.parse()
+            && let Some(address) = address_of(text)
         {
             let (address, bits) = address_bits(address);
             if bits == 32 { &self.v4 } else { &self.v6 }.fire(address, bits, fired);

@@ -1,6 +1,6 @@
 //! Predicates, compiled: what one value must satisfy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::compare::{Number, fold, fold_into, folds_to, satisfies};
 use super::glob::Glob;
@@ -100,7 +100,7 @@ impl Matcher {
             }
             (Matcher::CompareText(op, bound), Val::Str(text)) => satisfies(*op, text.cmp(bound.as_str())),
             (Matcher::Cidr(blocks), Val::Str(text)) => {
-                text.parse().is_ok_and(|address| blocks.iter().any(|block| contains(block, address)))
+                address_of(text).is_some_and(|address| blocks.iter().any(|block| contains(block, address)))
             }
             (Matcher::IsTrue, value) => matches!(value, Val::Bool(true)),
             _ => false,
@@ -150,6 +150,34 @@ impl Texts {
     }
 }
 
+/// The address that a text is.
+pub(super) fn address_of(text: &str) -> Option<IpAddr> {
+    // Dotted decimals are by far the most.
+    dotted(text.as_bytes()).map_or_else(|| text.parse().ok(), |address| Some(address.into()))
+}
+
+fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
+    for byte in text {
+        match byte {
+            // No octet but 0 itself starts with 0.
+            b'0'..=b'9' if digits == 0 || octet != 0 => {
+                octet = octet * 10 + u32::from(byte - b'0');
+                digits += 1;
+                if octet > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                address = address << 8 | octet;
+                (octet, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
+        }
+    }
+    (digits > 0 && dots == 3).then(|| Ipv4Addr::from_bits(address << 8 | octet))
+}
+
 /// An address as a number, and how many bits it has.
 pub(super) fn address_bits(address: IpAddr) -> (u128, u32) {
     match address {
@@ -168,4 +196,26 @@ pub(super) fn network(address: u128, bits: u32, prefix: u8) -> u128 {
 pub(super) fn contains(block: &CidrBlock, address: IpAddr) -> bool {
     let ((address, bits), (start, block_bits)) = (address_bits(address), address_bits(block.address));
     bits == block_bits && network(address, bits, block.prefix) == network(start, bits, block.prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_the_standard_library_reads_them() {
+        let octets = ["0", "1", "9", "10", "99", "255", "256", "01", "00", "", "x", "1000", "+1", " 1"];
+        for a in octets {
+            for b in octets {
+                for text in
+                    [format!("{a}.{b}.3.4"), format!("1.2.{a}.{b}"), format!("{a}.2.3"), format!("{a}.2.3.4.{b}")]
+                {
+                    assert_eq!(address_of(&text), text.parse().ok(), "{text}");
+                }
+            }
+        }
+        for text in ["", ".", "...", "1.2.3.", "::1", "2001:db8::", "::ffff:1.2.3.4"] {
+            assert_eq!(address_of(text), text.parse().ok(), "{text}");
+        }
+    }
 }

@@ -20,12 +20,14 @@ mod glob;
 mod index;
 mod keys;
 mod literal;
+mod literals;
 mod matcher;
 pub mod naive;
 #[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod trigger;
 mod verify;
 

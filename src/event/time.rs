@@ -142,10 +142,10 @@ pub fn parse_time_number(text: &str) -> Result<Timestamp, TimeError> {
 /// Event time from text: RFC 3339 with any offset (`T` or a space between; without an offset: UTC), up to nanoseconds, or
 /// a number as [`parse_time_number`].
 pub fn parse_time_text(text: &str) -> Result<Timestamp, TimeError> {
-    let text = text.trim();
     if let Some(fast) = parse_rfc3339_utc(text.as_bytes()) {
         return Ok(fast);
     }
+    let text = text.trim();
     let numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E');
     if text.bytes().all(numeric)
         && let Ok(number) = parse_time_number(text)
@@ -164,58 +164,56 @@ pub fn parse_time_text(text: &str) -> Result<Timestamp, TimeError> {
 
 /// The common form `YYYY-MM-DDTHH:MM:SS[.fraction]Z`, without a general parser. `None`: not that form (or not certain).
 fn parse_rfc3339_utc(text: &[u8]) -> Option<Timestamp> {
-    if text.len() < 20 || text[4] != b'-' || text[7] != b'-' || text[10] != b'T' || text[13] != b':' || text[16] != b':'
-    {
+    let (at, fraction) = text.split_first_chunk::<19>()?;
+    if [at[4], at[7], at[10], at[13], at[16]] != *b"--T::" {
         return None;
     }
-    let number = |from: usize, to: usize| {
-        text[from..to].iter().try_fold(0i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+    let mut digits = true;
+    let mut digit = |byte: u8| {
+        let digit = byte.wrapping_sub(b'0');
+        digits &= digit <= 9;
+        u32::from(digit)
     };
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    // Leap seconds, the ends of the range and wrong dates go to the general parser.
-    if !(1678..2262).contains(&year)
-        || !(1..=12).contains(&month)
-        || !(1..=28).contains(&day) && !valid_day(year, month, day)
-    {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
+    let mut pair = |from: usize| digit(at[from]) * 10 + digit(at[from + 1]);
+    let (year, month, day) = (pair(0) * 100 + pair(2), pair(5), pair(8));
+    let (hour, minute, second) = (pair(11), pair(14), pair(17));
     let mut nanos = 0i64;
-    match &text[19..] {
+    match fraction {
         [b'Z'] => {}
         [b'.', fraction @ .., b'Z'] if (1..=9).contains(&fraction.len()) => {
-            for at in 0..9 {
-                let digit = fraction.get(at).copied().unwrap_or(b'0');
-                nanos = nanos * 10 + i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
-            }
+            nanos = fraction.iter().fold(0, |sum, byte| sum * 10 + i64::from(digit(*byte)));
+            nanos *= 10i64.pow(9 - fraction.len() as u32);
         }
         _ => return None,
     }
-    let days = days_from_civil(year, month, day);
-    Some(Timestamp((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000_000 + nanos))
+    // Leap seconds, the ends of the range and wrong dates go to the general parser.
+    if !digits || !(1678..2262).contains(&year) || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59
+    {
+        return None;
+    }
+    if !(1..=28).contains(&day) && !valid_day(year, month, day) {
+        return None;
+    }
+    let seconds = i64::from(days_from_civil(year, month, day)) * 86_400 + i64::from((hour * 60 + minute) * 60 + second);
+    Some(Timestamp(seconds * 1_000_000_000 + nanos))
 }
 
-fn valid_day(year: i64, month: i64, day: i64) -> bool {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+fn valid_day(year: u32, month: u32, day: u32) -> bool {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = match month {
-        2 => 28 + i64::from(leap),
+        2 => 28 + u32::from(leap),
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
     (1..=last).contains(&day)
 }
 
-/// Days since 1970-01-01 of a proleptic Gregorian date; Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
+/// Days since 1970-01-01 of a Gregorian date from 1678 on; Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+fn days_from_civil(year: u32, month: u32, day: u32) -> i32 {
+    // The year begins with March: a leap day is its last.
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let before = year * 365 + year / 4 - year / 100 + year / 400;
+    (before + (153 * month + 2) / 5 + day) as i32 - 719_469
 }
 
 /// Why text is no duration.
@@ -327,6 +325,26 @@ mod tests {
             let at = Timestamp(day * 86_400_000_000_000 + 12_345_678_901);
             let text = at.to_string();
             assert_eq!(parse_rfc3339_utc(text.as_bytes()), Some(at), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_fast_form_takes_no_other() {
+        let text = "2024-02-29T23:59:58.123Z";
+        assert_eq!(time(&format!(" {text}\n")), time(text));
+        // One byte changed, dropped or doubled: either it is what the general parser reads too, or no time.
+        for at in 0..text.len() {
+            for byte in b"0/9:-T.Z a" {
+                let mut bytes = text.as_bytes().to_vec();
+                bytes[at] = *byte;
+                let changed = String::from_utf8(bytes).expect("ASCII");
+                for text in [&changed, &changed[1..], &changed[..at], &format!("{changed}Z")] {
+                    let general = text.parse::<jiff::Timestamp>().map(|at| at.as_nanosecond()).ok();
+                    if let Some(fast) = parse_rfc3339_utc(text.as_bytes()) {
+                        assert_eq!(Some(i128::from(fast.0)), general, "{text}");
+                    }
+                }
+            }
         }
     }
 
