@@ -211,7 +211,7 @@ mod tests {
         let unchanged = control.reload().expect("right");
         assert_eq!((unchanged.result, unchanged.rules, control.has_next_plan()), ("unchanged", 2, false));
 
-        *lock(&file) = "id: two\nquery: any where a == 3\n---\nid: three\nquery: any\n".into();
+        *lock(&file) = "id: two\nquery: any where a == 3\n---\nid: three\nquery: any where true\n".into();
         let accepted = control.reload().expect("right");
         let expected = Reload {
             result: "accepted",
