@@ -203,7 +203,10 @@ impl Core {
             return;
         }
         let until = Until { before: Some(watermark), decided_before: state.watermark, end: None };
-        (state.watermark, state.finishing) = (watermark, None);
+        state.watermark = watermark;
+        if state.finishing.take().is_some() {
+            state.rearm();
+        }
         state.run(until, &mut self.shared, out);
         state.look_for_due();
         let settings = self.shared.settings;

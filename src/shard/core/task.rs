@@ -74,8 +74,6 @@ pub(super) struct TaskState {
     /// Deadlines at which void ones are looked for.
     sweep_at: usize,
     due: Vec<Due>,
-    /// Cleanings that the end of the input met: it decides, but does not say how far time has come. They are due later.
-    spared: Vec<(Timestamp, Due)>,
     pub(super) deadlines: Vec<(Timestamp, RuleIndex)>,
     /// What is to be stored with the next epoch; `None`: nothing is stored.
     pub(super) ledger: Option<Ledger>,
@@ -140,7 +138,6 @@ impl TaskState {
             wheel: Wheel::default(),
             sweep_at: DEADLINES_UNSWEPT,
             due: Vec::new(),
-            spared: Vec::new(),
             deadlines: Vec::new(),
             ledger,
             tier,
@@ -200,7 +197,7 @@ impl TaskState {
             let event = self.order.next_time().filter(in_reach);
             let deadline = self.wheel.next_time().filter(in_reach);
             match (event, deadline) {
-                (None, None) => break,
+                (None, None) => return,
                 (event, Some(deadline)) if event.is_none_or(|event| deadline < event) => {
                     self.fire(deadline, until, shared, out);
                 }
@@ -211,7 +208,16 @@ impl TaskState {
                 }
             }
         }
-        self.spared.drain(..).for_each(|(at, due)| self.wheel.push(at, due));
+    }
+
+    /// More is read after what was the end of the input: the cleanings that it passed over are due again.
+    pub(super) fn rearm(&mut self) {
+        let mut hand = 0;
+        for _ in 0..self.keys.slots() {
+            let Some(key) = self.keys.turn(&mut hand) else { continue };
+            let armed = self.keys.get(key).and_then(|held| held.state.armed);
+            armed.into_iter().for_each(|at| self.wheel.push(at, Due { rule: CLEAN, key }));
+        }
     }
 
     /// One event meets the rules of its key.
@@ -271,8 +277,8 @@ impl TaskState {
             due.sort_by(|a, b| a.rule.cmp(&b.rule).then_with(|| name(a.key).cmp(&name(b.key))));
         }
         for one in due.drain(..) {
+            // The end of the input decides, but does not say how far time has come: nothing is cleaned.
             if one.rule == CLEAN && until.end.is_some() {
-                self.spared.push((at, one));
                 continue;
             }
             let Some(held) = self.keys.get_mut(one.key) else { continue };
