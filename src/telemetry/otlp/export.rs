@@ -1,7 +1,7 @@
 //! The thread that sends.
 
 use std::io::{self, Read as _, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +22,9 @@ const SPANS_AT_ONCE: usize = 512;
 
 /// How long connecting, and each part of a request, may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are read, its status line apart.
+const ANSWER_MAX: u64 = 64 * 1024;
 
 /// A collector that is away is said at most so often.
 const SAY_EVERY: Duration = Duration::from_secs(300);
@@ -172,6 +175,9 @@ impl Collector {
         stream.write_all(body)?;
         let mut status = [0; 12];
         stream.read_exact(&mut status)?;
+        // What is left of the answer is read: closing before that resets the connection under the collector's hands.
+        drop(stream.shutdown(Shutdown::Write));
+        drop(io::copy(&mut (&stream).take(ANSWER_MAX), &mut io::sink()));
         match &status[9..] {
             [b'2', ..] => Ok(()),
             code => Err(io::Error::other(format!("it answers with status {}", String::from_utf8_lossy(code)))),
