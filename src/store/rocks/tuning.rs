@@ -3,8 +3,9 @@
 //! * Memory: one cache holds blocks, indexes and filters of all families; memtables are two a family at most, and their sizes
 //!   are shares of one budget. Beside these there are some hundred kilobytes a compaction or an open file.
 //! * Delays: a writer waits only if a family's second memtable fills before its first is on disk, or if compaction falls so
-//!   far behind that [`LEVEL0_STOP`] files pile up. It is not slowed down before that: no bound is soft. Compaction runs at
-//!   low priority on one thread, flushes on another.
+//!   far behind that [`LEVEL0_STOP`] files pile up. It is not slowed down before that: no bound is soft. Two threads
+//!   compact, another flushes, all at the priority of the process: at a lower one they would starve on a machine that is busy, and
+//!   then whoever writes would wait for them.
 //! * Durability: the write-ahead log is written with each batch and synced with none. What a crash of the machine takes from
 //!   its end is in Kafka, which is the truth, and is applied again; a sync per epoch would buy nothing. After damage in the
 //!   log RocksDB goes back to the moment before it, for all families, or refuses; each log names its predecessor, so that
@@ -30,6 +31,10 @@ const LEVEL0_COMPACT: i32 = 4;
 
 /// Level-0 files at which writers wait: far behind the start of compaction, so that a burst passes.
 pub(super) const LEVEL0_STOP: i32 = 36;
+
+/// One flush and two compactions: a long one of a family that was filled in bulk must not keep short ones of the others waiting, or
+/// their writers would stop.
+const BACKGROUND_JOBS: i32 = 3;
 
 /// Log bytes that a start reads again at most; then the memtables that need the oldest log are flushed.
 const LOG_BYTES_MAX: u64 = 128 << 20;
@@ -72,14 +77,12 @@ impl Tuning {
         let mut cache = LruCacheOptions::default();
         cache.set_capacity(cache_bytes);
         cache.set_num_shard_bits(CACHE_SHARD_BITS);
-        let mut env = Env::new()?;
-        env.lower_thread_pool_cpu_priority();
         Ok(Tuning {
             cache: Cache::new_lru_cache_opts(&cache),
             // It does not stall: two memtables a family stay within the budget, and a stall that waits for memory could
             // wait for a reader that waits for the writer.
             buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
-            env,
+            env: Env::new()?,
             write_buffer_bytes,
         })
     }
@@ -95,7 +98,7 @@ impl Tuning {
         let mut options = Options::default().get_options_from_string("track_and_verify_wals=true")?;
         options.set_env(&self.env);
         options.set_write_buffer_manager(&self.buffers);
-        options.set_max_background_jobs(2);
+        options.set_max_background_jobs(BACKGROUND_JOBS);
         options.set_max_open_files(OPEN_FILES_MAX);
         options.set_max_total_wal_size(LOG_BYTES_MAX);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
