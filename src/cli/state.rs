@@ -39,7 +39,9 @@ pub fn open(settings: &Settings, spec: &Spec) -> Result<StateHome, PipelineError
         config::Locality::Instance | config::Locality::Repartition => INSTANCE_CUT.into(),
     };
     let log = spec.broker.prepare_log(&topic, partitions, spec.startup_timeout)?;
-    if log.partitions < partitions {
+    // By hash, each part lies where their number says: with another number it would be looked for elsewhere.
+    let other_cut = settings.locality != config::Locality::Partition && log.partitions != partitions;
+    if log.partitions < partitions || other_cut {
         let message = format!(
             "changelog topic {topic} has {} partitions and {partitions} are needed: with `locality: partition` one for each \
              partition of the inputs, else {INSTANCE_CUT}. Add partitions with kafka-topics.sh --alter only if the inputs got more; \

@@ -22,7 +22,7 @@ pub enum Locality {
 
 /// Into how many parts, each a changelog partition, the state of an instance that owns everything is cut: fixed for the life of
 /// an application, whatever the number of shards.
-pub const INSTANCE_CUT: u16 = 16;
+pub const INSTANCE_CUT: u16 = 4;
 
 impl Locality {
     /// How state is cut into changelog partitions.

@@ -152,7 +152,7 @@ fn with_the_changelog_compacted_the_output_is_that_of_one_run() {
         ("max.compaction.lag.ms", "300"),
         ("delete.retention.ms", &TOMBSTONES_KEPT.as_millis().to_string()),
     ];
-    victim.app.kafka.create_topic(&log, 16, &eager);
+    victim.app.kafka.create_topic(&log, 4, &eager);
     let copy = victim.app.path("copy");
     let mut copied = Instant::now();
     for round in 0..3 {

@@ -148,7 +148,11 @@ fn what_a_member_had_given_up_finds_an_owner_though_it_dies_and_is_back_at_once(
     let mut one = app.start("one", &[]);
     work_on(&app, &mut load, &mut [&mut one, &mut two]);
     let logs = [one.log(), two.log()];
-    assert!(logs.iter().any(|log| log.contains("have no owner in the group; staying away")), "{}", logs.join("\n---\n"));
+    assert!(
+        logs.iter().any(|log| log.contains("have no owner in the group; staying away")),
+        "{}",
+        logs.join("\n---\n")
+    );
     one.kill();
     two.kill();
     finish_alone(&app);

@@ -37,12 +37,12 @@ fn users(app: &App) -> Vec<usize> {
 #[test]
 fn one_that_would_lose_state_is_refused_with_advice() {
     for (settings, partitions, words) in [
-        (&[("cleanup.policy", "delete")][..], 16, ["cleanup.policy=delete", "--add-config cleanup.policy=compact"]),
-        (&[("cleanup.policy", "compact,delete")], 16, ["cleanup.policy=compact,delete", "exactly `compact`"]),
-        (&[("cleanup.policy", "compact")], 5, ["has 5 partitions and 16 are needed", "kafka-topics.sh --alter"]),
+        (&[("cleanup.policy", "delete")][..], 4, ["cleanup.policy=delete", "--add-config cleanup.policy=compact"]),
+        (&[("cleanup.policy", "compact,delete")], 4, ["cleanup.policy=compact,delete", "exactly `compact`"]),
+        (&[("cleanup.policy", "compact")], 5, ["has 5 partitions and 4 are needed", "kafka-topics.sh --alter"]),
         (
             &[("cleanup.policy", "compact"), ("max.message.bytes", "1000")],
-            16,
+            4,
             ["max.message.bytes=1000, at least 262144", "--add-config max.message.bytes="],
         ),
     ] {
@@ -60,7 +60,7 @@ fn one_that_would_lose_state_is_refused_with_advice() {
 
 #[test]
 fn state_goes_through_the_least_record_that_is_accepted() {
-    let app = app(&[("cleanup.policy", "compact"), ("max.message.bytes", "262144")], 16);
+    let app = app(&[("cleanup.policy", "compact"), ("max.message.bytes", "262144")], 4);
     // The largest keys there may be, values of megabytes, and both at once.
     let long = "k".repeat(128 * 1024 - 64);
     let users_of = ["ada", long.as_str()];

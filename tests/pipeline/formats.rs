@@ -74,8 +74,8 @@ fn state_of_a_newer_program_is_refused_and_left_alone() {
         write(&app, partition, &key, Some(&value));
     }
 
-    // A kind that is read and not written any more. The first two bytes of a repeat say that it lies in partition 3 of 16.
-    let repeat = [&[0x30, 0x30][..], &[0; 15]].concat();
+    // A kind that is read and not written any more. The first two bytes of a repeat say that it lies in partition 3 of 4.
+    let repeat = [&[0x30, 0xc0][..], &[0; 15]].concat();
     write(&app, 3, &repeat, Some(&[NEWER, 1, 2, 3]));
     refused(&app, &["layout version 200", "newer than this one", "start that one again"]);
     write(&app, 3, &repeat, None);
