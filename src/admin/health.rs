@@ -34,7 +34,7 @@ pub(super) struct Ready {
     path = "/livez",
     tag = "health",
     security(()),
-    responses((status = 200, body = Live), (status = 503, description = "A thread stands still", body = Problem))
+    responses((status = 200, description = "The process lives", body = Live), (status = 503, description = "A thread stands still", body = Problem))
 )]
 pub(super) async fn livez(State(app): State<Shared>) -> Response {
     match app.setup.control.liveness().stalled() {
@@ -50,7 +50,7 @@ pub(super) async fn livez(State(app): State<Shared>) -> Response {
     path = "/readyz",
     tag = "health",
     security(()),
-    responses((status = 200, body = Ready), (status = 503, description = "Not ready", body = Ready))
+    responses((status = 200, description = "The pipeline does its work", body = Ready), (status = 503, description = "Not ready", body = Ready))
 )]
 pub(super) async fn readyz(State(app): State<Shared>, Extension(Trusted(trusted)): Extension<Trusted>) -> Response {
     let mut reasons = app.setup.control.reasons();

@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
-use super::reply::Problem;
+use super::reply::Refusal;
 use crate::control::{RuleStatus, Status};
 use crate::telemetry::metrics::{Format, encode};
 
@@ -17,9 +17,8 @@ use crate::telemetry::metrics::{Format, encode};
     path = "/metrics",
     tag = "status",
     responses(
-        (status = 200, content((String = "text/plain"), (String = "application/openmetrics-text"))),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "One of two formats", content((String = "text/plain"), (String = "application/openmetrics-text"))),
+        Refusal,
     )
 )]
 pub(super) async fn metrics(State(app): State<Shared>, headers: HeaderMap) -> Response {
@@ -33,7 +32,7 @@ pub(super) async fn metrics(State(app): State<Shared>, headers: HeaderMap) -> Re
     get,
     path = "/status",
     tag = "status",
-    responses((status = 200, body = Status), (status = 401, body = Problem), (status = 403, body = Problem))
+    responses((status = 200, description = "The pipeline as it stands", body = Status), Refusal)
 )]
 pub(super) async fn status(State(app): State<Shared>) -> Json<Status> {
     Json(app.setup.control.status())
@@ -44,7 +43,7 @@ pub(super) async fn status(State(app): State<Shared>) -> Json<Status> {
     get,
     path = "/rules",
     tag = "status",
-    responses((status = 200, body = Vec<RuleStatus>), (status = 401, body = Problem), (status = 403, body = Problem))
+    responses((status = 200, description = "In the order of their ids", body = Vec<RuleStatus>), Refusal)
 )]
 pub(super) async fn rules(State(app): State<Shared>) -> Json<Vec<RuleStatus>> {
     Json(app.setup.control.rules())
@@ -57,8 +56,7 @@ pub(super) async fn rules(State(app): State<Shared>) -> Json<Vec<RuleStatus>> {
     tag = "status",
     responses(
         (status = 200, description = "As `config schema` describes it", body = serde_json::Value),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        Refusal,
     )
 )]
 pub(super) async fn config(State(app): State<Shared>) -> Json<serde_json::Value> {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
-use super::reply::Problem;
+use super::reply::Refusal;
 use super::{Shared, routes};
 
 #[derive(OpenApi)]
@@ -52,10 +52,25 @@ pub fn openapi() -> String {
     tag = "status",
     responses(
         (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        Refusal,
     )
 )]
 pub(super) async fn document(State(app): State<Shared>) -> Response {
     ([(CONTENT_TYPE, "application/json")], app.openapi.clone()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_described_as_openapi_demands() {
+        let document: serde_json::Value = serde_json::from_str(&openapi()).expect("JSON");
+        let operations = document["paths"].as_object().expect("paths").values().flat_map(|path| path.as_object());
+        let answers = operations.flatten().flat_map(|(_, operation)| operation["responses"].as_object()).flatten();
+        let (named, empty): (Vec<_>, Vec<_>) =
+            answers.partition(|(_, answer)| answer["description"].as_str().is_some_and(|text| !text.is_empty()));
+        assert!(named.len() > 40, "{}", named.len());
+        assert_eq!(empty, []);
+    }
 }

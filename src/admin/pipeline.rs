@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::reply::{Problem, problem};
+use super::reply::{Problem, Refusal, problem};
 use crate::control;
 
 /// What the pipeline does from now on.
@@ -36,9 +36,8 @@ fn answer(app: &Shared, accepted: bool) -> Response {
     path = "/pipeline/pause",
     tag = "pipeline",
     responses(
-        (status = 200, body = Now),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "What the pipeline does from now on", body = Now),
+        Refusal,
         (status = 409, description = "It is draining or stopped", body = Problem),
     )
 )]
@@ -56,9 +55,8 @@ pub(super) async fn pause(State(app): State<Shared>) -> Response {
     path = "/pipeline/resume",
     tag = "pipeline",
     responses(
-        (status = 200, body = Now),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "What the pipeline does from now on", body = Now),
+        Refusal,
         (status = 409, description = "It is draining or stopped", body = Problem),
     )
 )]
@@ -76,9 +74,8 @@ pub(super) async fn resume(State(app): State<Shared>) -> Response {
     path = "/pipeline/drain",
     tag = "pipeline",
     responses(
-        (status = 200, body = Now),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "What the pipeline does from now on", body = Now),
+        Refusal,
         (status = 409, description = "It is stopped", body = Problem),
     )
 )]

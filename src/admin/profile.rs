@@ -15,7 +15,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
-use super::reply::{Problem, problem};
+use super::reply::{Problem, Refusal, problem};
 
 /// Longest profile.
 pub(super) const SECONDS_MAX: u64 = 60;
@@ -65,8 +65,7 @@ pub(super) struct Asked {
     responses(
         (status = 200, description = "profile.proto, gzipped", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 400, description = "The seconds are wrong", body = Problem),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        Refusal,
         (status = 409, description = "Another profile is being taken", body = Problem),
         (status = 501, description = "Not on this platform", body = Problem),
     )
@@ -116,8 +115,7 @@ fn make(guard: &pprof::ProfilerGuard<'_>) -> Result<Vec<u8>, String> {
     tag = "debug",
     responses(
         (status = 200, description = "profile.proto, gzipped", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        Refusal,
         (status = 501, description = "No sample is taken, or it cannot be written", body = Problem),
     )
 )]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::reply::{Problem, problem};
+use super::reply::{Problem, Refusal, problem};
 use crate::control::{NoReload, Reload, RuleMistake};
 
 /// Rules that were not taken.
@@ -28,9 +28,8 @@ pub(super) struct Refused {
     path = "/rules/reload",
     tag = "pipeline",
     responses(
-        (status = 200, body = Reload),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "What was read, and whether it is another set", body = Reload),
+        Refusal,
         (status = 409, description = "It is starting, draining or stopped", body = Problem),
         (status = 422, description = "The rules are wrong; those in force go on", body = Refused),
     )
