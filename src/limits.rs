@@ -1,5 +1,7 @@
 //! Every bound in one place, with its reason. A limit that a user meets is named in the message that cites it.
 
+use std::time::Duration;
+
 use crate::event::Span;
 
 /// Deepest nesting of a JSON payload. The decoder is iterative, so this guards readers downstream, not our stack; real
@@ -135,3 +137,6 @@ pub const RULE_YAML_NODES_MAX: usize = 100_000;
 
 /// Most fields that the rules of one set may name together: ids have 16 bits, and one is the category.
 pub const RULE_FIELDS_MAX: usize = 65_535;
+
+/// A message of the log that an outage causes again and again is written at most this often, with the number of those left out.
+pub const LOG_REPEAT_AFTER: Duration = Duration::from_secs(30);

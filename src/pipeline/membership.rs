@@ -13,8 +13,10 @@ use crate::control::Control;
 use crate::epoch::{Notice, Order, TaskRecord};
 use crate::event::{Clock, PartitionClockState, Task, TopicTable};
 use crate::fault;
+use crate::limits::LOG_REPEAT_AFTER;
 use crate::ring::{Bell, Step};
 use crate::source::{Board, Command, PartitionClock, Phase, PhaseCell, Reader, Request, Stream};
+use crate::telemetry::RateLimit;
 use crate::telemetry::liveness::{Doing, Pulse};
 use crate::telemetry::metrics::PartitionName;
 
@@ -27,6 +29,9 @@ const END_OFFSETS_WAIT: Duration = Duration::from_secs(10);
 
 /// How long an assignment without partitions must stand before it counts as the final word.
 const EMPTY_ASSIGNMENT_STANDS: Duration = Duration::from_secs(5);
+
+/// It is tried at the pace of the group thread.
+static NOT_RESUMED: RateLimit = RateLimit::new(LOG_REPEAT_AFTER);
 
 /// Pace of the group thread: bounds how late a probe or a pause is asked for.
 const POLL: Duration = Duration::from_millis(20);
@@ -263,7 +268,9 @@ impl Membership {
             && let Err(error) = group.resume(&resume)
         {
             // They stay paused, nothing is lost: a leader that is away comes back.
-            tracing::warn!(%error, "partitions could not be resumed yet; trying again");
+            if let Some(held) = NOT_RESUMED.permit() {
+                tracing::warn!(%error, held, "partitions could not be resumed yet; trying again");
+            }
             self.desk().resume = resume;
         }
         if !probes.is_empty() {

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// A line of the same facility is repeated at most this often; librdkafka reports a broker that is down with every attempt.
-const REPEAT_AFTER: Duration = Duration::from_secs(30);
+use crate::limits::LOG_REPEAT_AFTER;
 
 /// What a client told last about itself, and which lines were written when.
 #[derive(Default)]
@@ -26,7 +25,7 @@ impl ClientLog {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match written.get_mut(facility) {
-            Some((at, held)) if now.duration_since(*at) < REPEAT_AFTER => {
+            Some((at, held)) if now.duration_since(*at) < LOG_REPEAT_AFTER => {
                 *held += 1;
                 None
             }

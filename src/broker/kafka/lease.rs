@@ -18,7 +18,12 @@ use super::classify;
 use super::native::{Item, RawQueue};
 use super::rebalance::{Client, GroupContext, REQUEST_TIMEOUT};
 use crate::broker::{BrokerError, Delivery, ErrorKind, Flow, PartitionQueue, TopicPartition};
+use crate::limits::LOG_REPEAT_AFTER;
 use crate::ring::Bell;
+use crate::telemetry::RateLimit;
+
+/// An outage is met by each partition, with each fetch.
+static TRIED_AGAIN: RateLimit = RateLimit::new(LOG_REPEAT_AFTER);
 
 pub(super) struct Lease {
     partition: TopicPartition,
@@ -143,7 +148,9 @@ impl PartitionQueue for Reader {
                     let what = format!("reading {}/{}", partition.topic, partition.partition);
                     let kind = classify::kind(code);
                     if matches!(kind, ErrorKind::Transient | ErrorKind::Unreachable) {
-                        tracing::warn!("{what}: {reason}; it is tried again");
+                        if let Some(held) = TRIED_AGAIN.permit() {
+                            tracing::warn!(held, "{what}: {reason}; it is tried again");
+                        }
                         return Flow::Continue;
                     }
                     Delivery::Failed(classify::error(kind, &what, &reason))
