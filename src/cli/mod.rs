@@ -39,6 +39,7 @@ pub use search::SearchArgs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
@@ -68,6 +69,10 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             // What was written before the failure still counts; if stdout is what failed, there is nothing to save.
             let _ = stdout.flush();
+            if JSON.load(Ordering::Relaxed) && failure.exit() != Exit::Done {
+                tracing::error!("{failure}");
+                return failure.exit().into();
+            }
             failure.report(&mut std::io::stderr().lock()).into()
         }
     }
@@ -78,6 +83,7 @@ impl Cli {
     pub fn execute(&self, out: &mut dyn Write) -> Result<Exit, Failure> {
         telemetry::init_logging(self.global.log_format.into(), self.global.verbosity())
             .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        JSON.store(matches!(self.global.log_format, LogFormatArg::Json), Ordering::Relaxed);
         match &self.verb {
             Verb::Run(args) => run::execute(&self.global, args),
             Verb::Search(args) => search::execute(args, out),
@@ -96,8 +102,15 @@ impl Cli {
     }
 }
 
+/// The log is for programs: then all of stderr is.
+static JSON: AtomicBool = AtomicBool::new(false);
+
 /// A line for people, on stderr. A closed stderr is nobody left to tell.
 fn note(line: std::fmt::Arguments<'_>) {
+    if JSON.load(Ordering::Relaxed) {
+        tracing::info!("{}", line.to_string().trim());
+        return;
+    }
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

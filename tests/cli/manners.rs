@@ -60,6 +60,26 @@ fn a_closed_pipe_is_a_quiet_end() {
     }
 }
 
+#[test]
+fn with_a_log_for_programs_all_of_stderr_is_json() {
+    let bad = fixture("bad");
+    for (arguments, status, level) in [
+        (&["--set", "kafka.brokers=x", "run"][..], 2, "ERROR"),
+        (&["backtest", "--rules", &bad, "nothing.jsonl"], 2, "ERROR"),
+        (&["search", "any where true", "nothing.jsonl"], 3, "ERROR"),
+    ] {
+        let run = run(&[&["--log-format", "json"], arguments].concat());
+        assert_eq!(run.status, Some(status), "{arguments:?}: {}", run.stderr);
+        let lines: Vec<serde_json::Value> =
+            run.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+        assert_eq!(lines.last().expect("a line")["level"], level, "{arguments:?}");
+    }
+    let mut search = command(&["--log-format", "json", "search", "any where true", "-"]);
+    let run = finish(search.stdin(Stdio::null()));
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert!(run.stderr.lines().count() > 0 && run.stderr.lines().all(|line| line.starts_with('{')), "{}", run.stderr);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told() {
