@@ -41,8 +41,8 @@
 {{- $wrong = append $wrong (printf "config.drain_timeout must be in s or m, e.g. 30s, not %s" $drain) -}}
 {{- else -}}
 {{- $seconds := mul (int (regexFind "[0-9]+" $drain)) (ternary 60 1 (hasSuffix "m" $drain)) -}}
-{{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $seconds 10)) -}}
-{{- $wrong = append $wrong (printf "terminationGracePeriodSeconds is %d, less than config.drain_timeout (%s) and 10 s to leave the group: Kubernetes would kill a pod that drains" (int .Values.terminationGracePeriodSeconds) $drain) -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $seconds 15)) -}}
+{{- $wrong = append $wrong (printf "terminationGracePeriodSeconds is %d, less than config.drain_timeout (%s) and 15 s to stop and leave the group: Kubernetes would kill a pod that drains" (int .Values.terminationGracePeriodSeconds) $drain) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := .Values.kafka.properties -}}
