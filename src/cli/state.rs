@@ -67,6 +67,7 @@ pub fn open(settings: &Settings, spec: &Spec) -> Result<StateHome, PipelineError
         cache_bytes: memory / STORE_CACHE_SHARE,
         write_buffer_bytes: memory / STORE_WRITE_BUFFER_SHARE,
         max_age: Some(log.delete_retention / 2),
+        warm_ttl: settings.state.warm_ttl.to_std(),
         partitions: u16::try_from(log.partitions).unwrap_or(u16::MAX),
         now_ms: Timestamp::now().as_millis(),
     })?;

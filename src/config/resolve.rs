@@ -235,7 +235,7 @@ impl Resolver<'_> {
         let cold_ttl = self.span(&typed.cold_ttl, &cold, Span(day.0 * 7));
         if cold_ttl < warm_ttl {
             let message = format!("`state.cold_ttl` ({cold_ttl}) is shorter than `state.warm_ttl` ({warm_ttl})");
-            self.report(&cold, ProblemCode::Conflict, message, Some("a key is warm first, then cold"));
+            self.report(&cold, ProblemCode::Conflict, message, Some("state on disk is warm first, then cold"));
         }
         let memory_path = ["state", "memory"];
         let mut memory_bytes = limits::STATE_MEMORY_BYTES_DEFAULT;

@@ -202,7 +202,7 @@ pub struct State {
     pub directory: PathBuf,
     /// Memory for state, all shards together, at least `limits::STATE_MEMORY_BYTES_MIN`.
     pub memory_bytes: usize,
-    /// Of no effect yet: there is one kind of disk.
+    /// How long, by the wall clock, sealed segments lie on disk as they are; older ones are packed.
     pub warm_ttl: Span,
     /// How long, in event time, a sequence without `maxspan` may stay open; not shorter than `warm_ttl`.
     pub cold_ttl: Span,

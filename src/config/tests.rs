@@ -140,7 +140,7 @@ fn a_replaced_value_is_complained_about_where_it_was_replaced() {
         "--set input: `input[0].late` must be `process`, `dlq` or `drop`, not `never`\n\
          --set input: `input[0]` names no topics\n  help: write e.g. topics: [security-events] or topics: [\"^logs\\\\..*\"]\n\
          c.yaml:3:1: unknown key `kafka.brokers`\n  help: did you mean `kafka`?\n\
-         c.yaml:4:19: `state.cold_ttl` (1h) is shorter than `state.warm_ttl` (1d)\n  help: a key is warm first, then cold\n"
+         c.yaml:4:19: `state.cold_ttl` (1h) is shorter than `state.warm_ttl` (1d)\n  help: state on disk is warm first, then cold\n"
     );
 }
 
@@ -201,7 +201,7 @@ fn all_bad_values_are_told_at_once_with_their_places() {
          the inputs are partitioned by the correlation key\n\
          c.yaml:11:8: `dedup` must be a map with the key `window`, not `1h`\n\
          c.yaml:12:17: `state.memory` must be at least 16MiB\n\
-         c.yaml:12:47: `state.cold_ttl` (1d) is shorter than `state.warm_ttl` (2d)\n  help: a key is warm first, then cold\n\
+         c.yaml:12:47: `state.cold_ttl` (1d) is shorter than `state.warm_ttl` (2d)\n  help: state on disk is warm first, then cold\n\
          c.yaml:13:19: `workers.shards` must be `auto` or from 1 to 1024\n\
          c.yaml:13:31: `workers.sources` must be `auto` or a whole number, not `many`\n\
          c.yaml:13:42: `workers.pin` is empty or names a core twice\n  help: name each core once, e.g. pin: [2, 3], or write \

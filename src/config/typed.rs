@@ -135,7 +135,7 @@ pub struct State {
     pub directory: Option<String>,
     /// Memory for state, all shards together; the disk store has a quarter of it. Default: 256MiB.
     pub memory: Option<ByteSize>,
-    /// Of no effect yet: there is one kind of disk. Default: 24h.
+    /// How long whole segments of timelines and dedup ids lie on disk as they are; older ones are packed (zstd). Default: 24h.
     pub warm_ttl: Option<Duration>,
     /// How long, in event time, a sequence without `maxspan` may stay open. Default: 7d.
     pub cold_ttl: Option<Duration>,

@@ -1,6 +1,7 @@
 //! What both stores must do alike, case by case; the property test beside RocksDB does it at random.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::memory::MemoryStore;
 use super::rocks::{Options, RocksStore};
@@ -17,6 +18,7 @@ pub(in crate::store) fn options(directory: &Path) -> Options {
         cache_bytes: 1 << 20,
         write_buffer_bytes: 0,
         max_age: None,
+        warm_ttl: Duration::from_secs(60),
         partitions: 8,
         now_ms: 0,
     }

@@ -27,6 +27,8 @@ struct Load {
     number: u64,
     changes: Changes,
     applied: Vec<(u16, Applied)>,
+    /// The time that sealed parts bear.
+    stamp: u32,
 }
 
 struct Built {
@@ -60,8 +62,8 @@ impl<'a> RocksBulk<'a> {
         let (loads, to_do) = bounded::<Load>(1);
         let (done, built) = bounded(1);
         let write = move || {
-            for Load { number, mut changes, applied } in to_do {
-                let files = writer.write(number, &changes, &applied);
+            for Load { number, mut changes, applied, stamp } in to_do {
+                let files = writer.write(number, &changes, &applied, stamp);
                 changes.clear();
                 if done.send(Built { changes, files }).is_err() {
                     break;
@@ -77,7 +79,8 @@ impl<'a> RocksBulk<'a> {
         self.settle()?;
         fs::create_dir_all(&self.directory)?;
         let changes = std::mem::replace(changes, std::mem::take(&mut self.spare));
-        let load = Load { number: self.begun, changes, applied };
+        let stamp = self.store.ageing.stamp(&applied);
+        let load = Load { number: self.begun, changes, applied, stamp };
         (self.begun, self.under_way) = (self.begun + 1, true);
         self.loads.as_ref().and_then(|loads| loads.send(load).ok()).ok_or_else(gone)
     }
@@ -171,7 +174,7 @@ struct Writer {
 
 impl Writer {
     /// Writes a load; gives the files in the order in which they are to be taken in.
-    fn write(&self, number: u64, changes: &Changes, applied: &[(u16, Applied)]) -> Result<Files, Failure> {
+    fn write(&self, number: u64, changes: &Changes, applied: &[(u16, Applied)], stamp: u32) -> Result<Files, Failure> {
         let mut files = Files::new();
         for (family, options) in &self.options {
             let path = self.directory.join(format!("{number}-{}.sst", family.name()));
@@ -179,7 +182,8 @@ impl Writer {
             file.open(&path)?;
             let written = match family {
                 Family::Meta => positions(&mut file, applied)?,
-                _ => parts(&mut file, changes, *family)?,
+                Family::Cold => buried(&mut file, changes)?,
+                _ => parts(&mut file, changes, stamp)?,
             };
             if written > 0 {
                 file.finish()?;
@@ -199,24 +203,54 @@ fn positions(file: &mut SstFileWriter<'_>, applied: &[(u16, Applied)]) -> Result
     Ok(entries.len())
 }
 
-/// Writes the parts of one family in key order, of each the newest value.
-fn parts(file: &mut SstFileWriter<'_>, changes: &Changes, family: Family) -> Result<usize, Failure> {
-    let of_family = changes.iter().filter(|(_, key, _)| Family::of_part(key) == family);
+/// Writes the parts to `warm`, in key order, of each the newest value.
+fn parts(file: &mut SstFileWriter<'_>, changes: &Changes, stamp: u32) -> Result<usize, Failure> {
+    let (mut stored, mut stamped, mut written) = (Vec::new(), Vec::new(), 0);
+    newest(
+        changes,
+        |_| true,
+        |(partition, key, value)| {
+            layout::part_key(&mut stored, partition, key);
+            written += 1;
+            Ok(match value {
+                Some(value) if layout::is_sealed(key) => {
+                    file.put(&stored, layout::stamped(&mut stamped, stamp, value))?
+                }
+                Some(value) => file.put(&stored, value)?,
+                None => file.delete(&stored)?,
+            })
+        },
+    )?;
+    Ok(written)
+}
+
+/// Takes from `cold` the sealed parts that are gone; what `warm` has of the others counts before what lies there.
+fn buried(file: &mut SstFileWriter<'_>, changes: &Changes) -> Result<usize, Failure> {
+    let (mut stored, mut written) = (Vec::new(), 0);
+    newest(changes, layout::is_sealed, |(partition, key, value)| {
+        if value.is_none() {
+            layout::part_key(&mut stored, partition, key);
+            file.delete(&stored)?;
+            written += 1;
+        }
+        Ok(())
+    })?;
+    Ok(written)
+}
+
+/// Gives the newest change of each key to `take`, in key order.
+fn newest<'a>(
+    changes: &'a Changes,
+    of: impl Fn(&[u8]) -> bool,
+    mut take: impl FnMut(Changed<'a>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let of_these = changes.iter().filter(|(_, key, _)| of(key));
     // The beginning of a key decides nearly always, and is at hand.
-    let mut sorted: Vec<(u128, Changed<'_>)> = of_family.map(|changed| (beginning(&changed), changed)).collect();
+    let mut sorted: Vec<(u128, Changed<'a>)> = of_these.map(|changed| (beginning(&changed), changed)).collect();
     // Stable: the newest of a key stays the last.
     sorted.sort_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a.cmp(b).then_with(|| a_key.cmp(b_key)));
-    let (mut stored, mut written) = (Vec::new(), 0);
-    for same in sorted.chunk_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a == b && a_key == b_key) {
-        let Some((_, (partition, key, value))) = same.last() else { continue };
-        layout::part_key(&mut stored, *partition, key);
-        match value {
-            Some(value) => file.put(&stored, value)?,
-            None => file.delete(&stored)?,
-        }
-        written += 1;
-    }
-    Ok(written)
+    let each = sorted.chunk_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a == b && a_key == b_key);
+    each.filter_map(<[_]>::last).try_for_each(|(_, changed)| take(*changed))
 }
 
 /// The partition and the first 14 bytes of the key, shorter ones before longer ones that go on with zeros.

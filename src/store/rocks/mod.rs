@@ -1,11 +1,13 @@
 //! The store on RocksDB: parts on disk, in bounded memory, with one writer that never waits for the disk to sync.
 //!
 //! Owns `<directory>/<application_id>/`. Families, keys and records are in `layout`, what is found at an open in `open`,
-//! memory and durability in `tuning`, the directory in `home`, the meaning of errors in `failure`.
+//! memory and durability in `tuning`, what becomes of old parts in `ageing`, the directory in `home`, the meaning of errors in
+//! `failure`.
 //!
 //! Damage that is met while running is noted in the directory, so that the next open sets the contents aside instead of
 //! meeting it again. Wrong data is never given out: every block has a checksum, and what fails it is an error.
 
+mod ageing;
 mod bulk;
 mod failure;
 mod home;
@@ -25,12 +27,13 @@ use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions
 
 use super::{Applied, Batch, Bulk, ControlFlow, KeyRange, KeyVisit, Store, StoreError, StoreErrorKind, Visit};
 use crate::fault;
+use ageing::{Ageing, Sealed};
 use failure::Failure;
 use home::Home;
 use layout::Family;
 use tuning::Tuning;
 
-pub use layout::COLD_KINDS;
+pub use layout::SEALED_KINDS;
 pub use open::{Opened, Options};
 
 /// How often a writer that must wait looks whether it may go on.
@@ -48,6 +51,7 @@ pub struct RocksStore {
     partitions: u16,
     /// Number of the last batch, see `layout`.
     batches: AtomicU64,
+    ageing: Ageing,
 }
 
 impl fmt::Debug for RocksStore {
@@ -66,7 +70,8 @@ impl RocksStore {
         let open::Open { db, home, tuning, opened, batches } =
             open::open(options).map_err(|failure| failure.told("open the store", &path))?;
         let partitions = options.partitions;
-        let store = RocksStore { db, tuning, home, partitions, batches: AtomicU64::new(batches) };
+        let ageing = Ageing::new(options.warm_ttl, options.now_ms);
+        let store = RocksStore { db, tuning, home, partitions, batches: AtomicU64::new(batches), ageing };
         if let Opened::Level { stale } = &opened {
             stale.iter().try_for_each(|partition| store.clear(*partition))?;
         }
@@ -218,15 +223,23 @@ impl Store for RocksStore {
             self.attempt("store.write")?;
             let (meta, warm, cold) =
                 (self.family(Family::Meta)?, self.family(Family::Warm)?, self.family(Family::Cold)?);
+            // Before the batch: if it fails, the store holds what it held before.
+            let stamp = self.age(&batch.applied)?;
             self.commit(|writes| {
-                let mut stored = Vec::new();
+                let (mut stored, mut stamped) = (Vec::new(), Vec::new());
                 for (partition, key, value) in batch.changes.iter().flat_map(|changes| changes.iter()) {
                     self.known(partition)?;
                     layout::part_key(&mut stored, partition, key);
-                    let family = if Family::of_part(key) == Family::Cold { cold } else { warm };
+                    let sealed = layout::is_sealed(key);
                     match value {
-                        Some(value) => writes.put_cf(family, &stored, value),
-                        None => writes.delete_cf(family, &stored),
+                        Some(value) if sealed => {
+                            writes.put_cf(warm, &stored, layout::stamped(&mut stamped, stamp, value))
+                        }
+                        Some(value) => writes.put_cf(warm, &stored, value),
+                        None => writes.delete_cf(warm, &stored),
+                    }
+                    if sealed && value.is_none() {
+                        writes.delete_cf(cold, &stored);
                     }
                 }
                 for (partition, applied) in &batch.applied {
@@ -248,21 +261,31 @@ impl Store for RocksStore {
             self.known(partition)?;
             let pieces = layout::pieces(from, to);
             // One family has one moment by itself; several need a snapshot.
-            let snapshot = (pieces.len() > 1).then(|| self.db.snapshot());
+            let several = pieces.len() > 1 || pieces.iter().any(|(sealed, ..)| *sealed);
+            let snapshot = several.then(|| self.db.snapshot());
             let (mut first, mut last) = (Vec::new(), Vec::new());
-            for (family, from, to) in pieces {
+            for (sealed, from, to) in pieces {
                 layout::part_key(&mut first, partition, from);
                 layout::part_key(&mut last, partition, to);
-                let mut options = ReadOptions::default();
-                if let Some(snapshot) = &snapshot {
-                    options.set_snapshot(snapshot);
-                }
                 // Filters know prefixes: they answer for a range within one, and for no other.
                 let one_prefix = layout::one_prefix(&first, &last);
-                options.set_prefix_same_as_start(one_prefix);
-                options.set_total_order_seek(!one_prefix);
+                let options = || {
+                    let mut options = ReadOptions::default();
+                    if let Some(snapshot) = &snapshot {
+                        options.set_snapshot(snapshot);
+                    }
+                    options.set_prefix_same_as_start(one_prefix);
+                    options.set_total_order_seek(!one_prefix);
+                    options.set_iterate_upper_bound(last.as_slice());
+                    options
+                };
                 let visit = &mut |key: &[u8], value: &[u8]| visit(layout::own_key(key), value);
-                if self.entries(family, options, (&first, &last), visit)?.is_break() {
+                let done = if sealed {
+                    Sealed::of(self, options)?.visit(&first, &last, visit)?
+                } else {
+                    self.entries(Family::Warm, options(), (&first, &last), visit)?
+                };
+                if done.is_break() {
                     break;
                 }
             }
@@ -275,23 +298,30 @@ impl Store for RocksStore {
             let mut sought = Vec::with_capacity(ranges.len());
             for (at, (partition, from, to)) in ranges.iter().enumerate() {
                 self.known(*partition)?;
-                for (family, from, to) in layout::pieces(from, to) {
+                for (sealed, from, to) in layout::pieces(from, to) {
                     let (mut first, mut last) = (Vec::new(), Vec::new());
                     layout::part_key(&mut first, *partition, from);
                     layout::part_key(&mut last, *partition, to);
                     debug_assert!(layout::one_prefix(&first, &last), "a range lies within one key");
-                    sought.push((family, first, last, at));
+                    sought.push((sealed, first, last, at));
                 }
             }
             // In key order, so that neighbours share blocks; one iterator for all ranges of a family, because to make one
             // costs more than to move it.
             sought.sort_unstable();
-            for of_family in sought.chunk_by(|a, b| a.0 == b.0) {
-                let Some((family, ..)) = of_family.first() else { continue };
+            let snapshot = sought.last().is_some_and(|(sealed, ..)| *sealed).then(|| self.db.snapshot());
+            let options = || {
                 let mut options = ReadOptions::default();
                 options.set_prefix_same_as_start(true);
-                let mut entries = self.db.raw_iterator_cf_opt(self.family(*family)?, options);
-                for (_, first, last, at) in of_family {
+                if let Some(snapshot) = &snapshot {
+                    options.set_snapshot(snapshot);
+                }
+                options
+            };
+            let (other, sealed) = sought.split_at(sought.partition_point(|(sealed, ..)| !sealed));
+            if !other.is_empty() {
+                let mut entries = self.db.raw_iterator_cf_opt(self.family(Family::Warm)?, options());
+                for (_, first, last, at) in other {
                     self.attempt("store.read")?;
                     entries.seek(first);
                     while let Some((key, value)) = entries.item().filter(|(key, _)| key < &last.as_slice()) {
@@ -299,6 +329,17 @@ impl Store for RocksStore {
                         entries.next();
                     }
                     entries.status()?;
+                }
+            }
+            if !sealed.is_empty() {
+                let mut entries = Sealed::of(self, options)?;
+                for (_, first, last, at) in sealed {
+                    self.attempt("store.read")?;
+                    let visit = &mut |key: &[u8], value: &[u8]| {
+                        visit(*at, layout::own_key(key), value);
+                        ControlFlow::Continue(())
+                    };
+                    let _ = entries.visit(first, last, visit)?;
                 }
             }
             Ok(())

@@ -38,6 +38,8 @@ pub struct Options {
     pub write_buffer_bytes: usize,
     /// How long a copy may stand still and still be caught up; `None`: without limit.
     pub max_age: Option<Duration>,
+    /// How long sealed parts lie on disk as they are; then they are packed.
+    pub warm_ttl: Duration,
     /// Partitions of the changelog.
     pub partitions: u16,
     /// Now, milliseconds since the epoch by the wall clock.
@@ -170,6 +172,8 @@ fn existing(path: &Path, tuning: &Tuning, options: &Options) -> Result<Found, Fa
     }
     let stale = positions.iter().filter(|(_, written_ms)| *written_ms < oldest_ms).map(|(partition, _)| *partition);
     let stale = stale.collect();
+    // From now on it is written as this version writes it.
+    db.put_cf(family(&db, Family::Meta)?, FORMAT_KEY, FORMAT.to_be_bytes())?;
     db.drop_cf(Family::Scratch.name())?;
     db.create_cf(Family::Scratch.name(), &tuning.family(Family::Scratch))?;
     Ok(Found::Usable { db, stale, batches })

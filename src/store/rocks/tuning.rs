@@ -154,7 +154,7 @@ impl Tuning {
                 table.set_whole_key_filtering(true);
             }
             Family::Warm => {
-                // Read key by key: a block that must be unpacked for each costs more than the disk that it saves.
+                // Read key by key, and mostly dropped soon: to pack and unpack would cost more than the disk that it saves.
                 options.set_compression_type(DBCompressionType::None);
                 by_prefix(&mut options, &mut table);
             }
@@ -171,8 +171,8 @@ impl Tuning {
     /// Two a family make [`SHARES`].
     fn memtable_bytes(&self, family: Family) -> usize {
         let shares = match family {
-            Family::Warm => 8,
-            Family::Cold => 4,
+            Family::Warm => 10,
+            Family::Cold => 2,
             Family::Scratch => 3,
             Family::Meta => 1,
         };

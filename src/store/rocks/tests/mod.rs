@@ -1,5 +1,6 @@
 //! RocksDB's store against what happens to it: restarts, other owners, damage, disks that fail.
 
+mod ageing;
 mod damage;
 mod disk;
 mod model;

@@ -106,11 +106,11 @@ fn a_newer_format_is_refused_and_left_alone() {
     let directory = with_one_batch();
     write_meta(directory.path(), FORMAT_KEY, &(FORMAT + 1).to_be_bytes());
     let words =
-        ["in format 2, written by a newer version", "reads formats from 1 to 1", "start the program that wrote it"];
+        ["in format 3, written by a newer version", "reads formats from 1 to 2", "start the program that wrote it"];
     refused(directory.path(), StoreErrorKind::Foreign, &words);
     // One that even has families that this version does not know.
     meddle(directory.path(), |db| db.create_cf("frozen", &rocksdb::Options::default()).expect("created"));
-    refused(directory.path(), StoreErrorKind::Foreign, &["in format 2, with the unknown column family `frozen`"]);
+    refused(directory.path(), StoreErrorKind::Foreign, &["in format 3, with the unknown column family `frozen`"]);
     meddle_away(directory.path());
     assert_eq!(state(&open(directory.path()).0).expect("read")[0].0, Some(1));
 }
@@ -127,7 +127,29 @@ fn meddle_away(directory: &Path) {
 fn an_older_format_is_set_aside() {
     let directory = with_one_batch();
     write_meta(directory.path(), FORMAT_KEY, &0_u32.to_be_bytes());
-    set_aside(options(directory.path()), "it is in format 0, this version reads formats from 1 to 1");
+    set_aside(options(directory.path()), "it is in format 0, this version reads formats from 1 to 2");
+}
+
+/// In format 1 sealed parts lay in `cold` from the first on.
+#[test]
+fn format_1_is_read_and_written_on_in_format_2() {
+    let directory = with_one_batch();
+    meddle(directory.path(), |db| {
+        let (warm, cold) = (db.cf_handle("warm").expect("warm"), db.cf_handle("cold").expect("cold"));
+        db.put_cf(cold, b"\0\0\x22old", b"part").expect("written");
+        for kind in [0x10, 0x22] {
+            db.delete_range_cf(warm, [0, 0, kind], [0, 0, kind + 1]).expect("deleted");
+        }
+        db.put_cf(db.cf_handle("meta").expect("meta"), FORMAT_KEY, 1_u32.to_be_bytes()).expect("written");
+    });
+    for _ in 0..2 {
+        let (store, opened) = open(directory.path());
+        assert_eq!(opened, Opened::Level { stale: Vec::new() });
+        let sealed = scanned(&store, 0, b"\x22", b"\x23").expect("read");
+        assert_eq!(sealed, [(b"\x22old".to_vec(), b"part".to_vec())]);
+        let meta = store.family(Family::Meta).expect("meta");
+        assert_eq!(store.db.get_cf(meta, FORMAT_KEY).expect("read").expect("there"), FORMAT.to_be_bytes());
+    }
 }
 
 #[test]
