@@ -212,13 +212,14 @@ fn parts(file: &mut SstFileWriter<'_>, changes: &Changes, stamp: u32) -> Result<
         |(partition, key, value)| {
             layout::part_key(&mut stored, partition, key);
             written += 1;
-            Ok(match value {
+            match value {
                 Some(value) if layout::is_sealed(key) => {
-                    file.put(&stored, layout::stamped(&mut stamped, stamp, value))?
+                    file.put(&stored, layout::stamped(&mut stamped, stamp, value))?;
                 }
                 Some(value) => file.put(&stored, value)?,
                 None => file.delete(&stored)?,
-            })
+            }
+            Ok(())
         },
     )?;
     Ok(written)
