@@ -1,7 +1,10 @@
-//! Texts to be found anywhere in a value, all of them in one pass.
+//! Texts to be found anywhere in a value, all of them in one pass. A value that holds none of them, as most do, is told by a
+//! [filter](super::skip) that looks at a few of its bytes.
 
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{Anchored, dfa, nfa};
+
+use super::skip::Skip;
 
 /// Up to so many bytes of literals an automaton is a full table (the fastest, some 100 bytes a state); beyond, a compact one.
 const TABLE_LITERAL_BYTES_MAX: usize = 32 << 10;
@@ -11,6 +14,8 @@ const TABLE_LITERAL_BYTES_MAX: usize = 32 << 10;
 pub(super) struct Literals {
     meanings: Vec<u32>,
     shortest: usize,
+    /// `None`: a text is too short for it.
+    skip: Option<Skip>,
     machine: Machine,
 }
 
@@ -42,6 +47,7 @@ impl Literals {
         Literals {
             meanings: texts.iter().map(|(_, meaning)| *meaning).collect(),
             shortest: patterns().map(|text| text.len()).min().unwrap_or(0),
+            skip: Skip::new(patterns().map(|text| text.as_bytes())),
             machine: machine.unwrap_or_default(),
         }
     }
@@ -54,7 +60,7 @@ impl Literals {
     /// Gives what each text stands for that occurs in `text`, maybe several times.
     #[inline]
     pub fn search(&self, text: &str, found: impl FnMut(u32)) {
-        if text.len() < self.shortest {
+        if text.len() < self.shortest || self.skip.as_ref().is_some_and(|skip| skip.holds_none(text.as_bytes())) {
             return;
         }
         match &self.machine {
@@ -88,6 +94,7 @@ mod tests {
     #[test]
     fn all_that_occurs_is_found_in_both_machines() {
         let mut texts: Vec<String> = ["a", "ab", "bab", "b", "ära", "xyz"].map(str::to_owned).into();
+        assert!(Literals::new(&[("ab", 0), ("/opt/tools", 1)], true).skip.is_none());
         for fill in [0, TABLE_LITERAL_BYTES_MAX] {
             texts.extend((0..fill / 8).map(|n| format!("{n:08}-never")));
             let numbered: Vec<(&str, u32)> = texts.iter().map(String::as_str).zip(10..).collect();

@@ -23,6 +23,7 @@ mod literal;
 mod literals;
 mod matcher;
 pub mod naive;
+mod skip;
 #[cfg(test)]
 mod tables;
 #[cfg(test)]
