@@ -156,7 +156,7 @@ fn readable(payload: &[u8]) -> Result<(&str, usize), DecodeError> {
         let what = "the value has no content";
         return Err(Fault { code: DeadCode::EmptyValue, at: 0, what }.into());
     }
-    let text = std::str::from_utf8(payload).map_err(|error| {
+    let text = simdutf8::compat::from_utf8(payload).map_err(|error| {
         let what = "bytes that are not UTF-8";
         DecodeError::from(Fault { code: DeadCode::InvalidUtf8, at: error.valid_up_to(), what })
     })?;

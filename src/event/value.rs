@@ -128,7 +128,7 @@ impl<'a> ArrayRef<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn resolve<'a>(slot: Slot, text: &'a str, elements: &'a [Slot]) -> Val<'a> {
     let range = |start: u32, len: u32| &text[start as usize..start as usize + len as usize];
     match slot {
