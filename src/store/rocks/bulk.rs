@@ -175,15 +175,15 @@ struct Writer {
 impl Writer {
     /// Writes a load; gives the files in the order in which they are to be taken in.
     fn write(&self, number: u64, changes: &Changes, applied: &[(u16, Applied)], stamp: u32) -> Result<Files, Failure> {
-        let mut files = Files::new();
+        let (newest, mut files) = (newest(changes), Files::new());
         for (family, options) in &self.options {
             let path = self.directory.join(format!("{number}-{}.sst", family.name()));
             let mut file = SstFileWriter::create(options);
             file.open(&path)?;
             let written = match family {
                 Family::Meta => positions(&mut file, applied)?,
-                Family::Cold => buried(&mut file, changes)?,
-                _ => parts(&mut file, changes, stamp)?,
+                Family::Cold => buried(&mut file, &newest)?,
+                _ => parts(&mut file, &newest, stamp)?,
             };
             if written > 0 {
                 file.finish()?;
@@ -203,55 +203,51 @@ fn positions(file: &mut SstFileWriter<'_>, applied: &[(u16, Applied)]) -> Result
     Ok(entries.len())
 }
 
-/// Writes the parts to `warm`, in key order, of each the newest value.
-fn parts(file: &mut SstFileWriter<'_>, changes: &Changes, stamp: u32) -> Result<usize, Failure> {
-    let (mut stored, mut stamped, mut written) = (Vec::new(), Vec::new(), 0);
-    newest(
-        changes,
-        |_| true,
-        |(partition, key, value)| {
-            layout::part_key(&mut stored, partition, key);
-            written += 1;
-            match value {
-                Some(value) if layout::is_sealed(key) => {
-                    file.put(&stored, layout::stamped(&mut stamped, stamp, value))?;
-                }
-                Some(value) => file.put(&stored, value)?,
-                None => file.delete(&stored)?,
+/// Writes the parts to `warm`.
+fn parts(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>], stamp: u32) -> Result<usize, Failure> {
+    let (mut stored, mut stamped) = (Vec::new(), Vec::new());
+    for (_, (partition, key, value)) in newest {
+        layout::part_key(&mut stored, *partition, key);
+        match value {
+            Some(value) if layout::is_sealed(key) => {
+                file.put(&stored, layout::stamped(&mut stamped, stamp, value))?;
             }
-            Ok(())
-        },
-    )?;
-    Ok(written)
+            Some(value) => file.put(&stored, value)?,
+            None => file.delete(&stored)?,
+        }
+    }
+    Ok(newest.len())
 }
 
 /// Takes from `cold` the sealed parts that are gone; what `warm` has of the others counts before what lies there.
-fn buried(file: &mut SstFileWriter<'_>, changes: &Changes) -> Result<usize, Failure> {
+fn buried(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>]) -> Result<usize, Failure> {
     let (mut stored, mut written) = (Vec::new(), 0);
-    newest(changes, layout::is_sealed, |(partition, key, value)| {
-        if value.is_none() {
-            layout::part_key(&mut stored, partition, key);
-            file.delete(&stored)?;
-            written += 1;
-        }
-        Ok(())
-    })?;
+    for (_, (partition, key, _)) in
+        newest.iter().filter(|(_, (_, key, value))| value.is_none() && layout::is_sealed(key))
+    {
+        layout::part_key(&mut stored, *partition, key);
+        file.delete(&stored)?;
+        written += 1;
+    }
     Ok(written)
 }
 
-/// Gives the newest change of each key to `take`, in key order.
-fn newest<'a>(
-    changes: &'a Changes,
-    of: impl Fn(&[u8]) -> bool,
-    mut take: impl FnMut(Changed<'a>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let of_these = changes.iter().filter(|(_, key, _)| of(key));
-    // The beginning of a key decides nearly always, and is at hand.
-    let mut sorted: Vec<(u128, Changed<'a>)> = of_these.map(|changed| (beginning(&changed), changed)).collect();
+/// A change behind the beginning of its key, which decides nearly always and is at hand.
+type Sorted<'a> = (u128, Changed<'a>);
+
+/// The newest change of each key, in key order.
+fn newest(changes: &Changes) -> Vec<Sorted<'_>> {
+    let mut sorted: Vec<Sorted<'_>> = changes.iter().map(|changed| (beginning(&changed), changed)).collect();
     // Stable: the newest of a key stays the last.
     sorted.sort_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a.cmp(b).then_with(|| a_key.cmp(b_key)));
-    let each = sorted.chunk_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a == b && a_key == b_key);
-    each.filter_map(<[_]>::last).try_for_each(|(_, changed)| take(*changed))
+    sorted.dedup_by(|next, kept| {
+        let same = (next.0, next.1.1) == (kept.0, kept.1.1);
+        if same {
+            *kept = *next;
+        }
+        same
+    });
+    sorted
 }
 
 /// The partition and the first 14 bytes of the key, shorter ones before longer ones that go on with zeros.
