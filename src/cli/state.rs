@@ -45,7 +45,7 @@ pub fn open(settings: &Settings, spec: &Spec) -> Result<StateHome, PipelineError
         let message = format!(
             "changelog topic {topic} has {} partitions and {partitions} are needed: with `locality: partition` one for each \
              partition of the inputs, else {INSTANCE_CUT}. Add partitions with kafka-topics.sh --alter only if the inputs got more; \
-             after a change of `locality`, choose another application_id",
+             after a change of `locality`, or if another version made it, choose another application_id",
             log.partitions
         );
         return Err(PipelineError { stage: Stage::Setup, message });

@@ -85,12 +85,14 @@ fn stopped_until_its_own_name_took_over_elsewhere_it_commits_nothing() {
     let mut first = start_to_stop(&app, &mut load, "epoch.before-commit");
     let mut second = Service::spawn(app.command_in(&app.path("elsewhere"), "one"));
     work_on(&app, &mut load, &mut [&mut second]);
+    const TOLD: &str = "another process runs under the same";
+    assert!(![&first, &second].iter().any(|service| service.log().contains(TOLD)), "{}", second.log());
     first.signal("CONT");
     first.wait_for("starting again from the committed offsets");
     // Mostly the first: but one whose requests timed out while it slept may come back, and then it is the second that is told.
     wait_until("one of them is told of the other", SOON, || {
         load.trickle();
-        [&first, &second].iter().any(|service| service.log().contains("another process runs under the same"))
+        [&first, &second].iter().any(|service| service.log().contains(TOLD))
     });
     first.kill();
     work_on(&app, &mut load, &mut [&mut second]);
