@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Whether the admin endpoint does what its OpenAPI document says, whatever is sent to it.
 
-Starts a Kafka and the service, checks the document against OpenAPI's own schema, and lets schemathesis (PyPI; installed into a
-folder of its own, once) make requests of it, right ones and wrong ones: none may end the process or be answered by a 5xx that is not
-documented. Exit status: 0, or 1 with the requests.
+Starts a Kafka and the service with a token, checks the document against OpenAPI's own schema, and lets schemathesis (PyPI; installed
+into a folder of its own, once) make requests of it, right ones and wrong ones, with the token and without: none may end the process
+or be answered by a 5xx that is not documented. Exit status: 0, or 1 with the requests.
 
     THROUGHLINE_BIN=target/debug/throughline scripts/check-api.py
 """
@@ -31,6 +31,8 @@ admin: {{listen: "127.0.0.1:{admin}"}}
 
 RULES = "id: one\nquery: sequence by user.name with maxspan=1m [any where true] [any where true]\n"
 
+TOKEN = "0123456789abcdef-of-a-check"
+
 # A profile takes as long as it is told to.
 SETTINGS = """
 [[operations]]
@@ -53,7 +55,7 @@ def tool(name):
     return folder / "bin" / name
 
 
-def document_is_openapi(stage):
+def document_is_wrong(stage):
     document = stage.work / "openapi.json"
     document.write_bytes(stage.ask("/openapi.json"))
     paths = json.loads(document.read_bytes())["paths"]
@@ -61,22 +63,26 @@ def document_is_openapi(stage):
     return subprocess.run([tool("openapi-spec-validator"), document]).returncode != 0
 
 
-def requests_are_answered(stage, *words):
+def requests_are_wrongly_answered(stage, *words):
     (stage.work / "schemathesis.toml").write_text(SETTINGS)
-    address = f"http://127.0.0.1:{stage.ports['admin']}/openapi.json"
-    command = [tool("schemathesis"), "--config-file", stage.work / "schemathesis.toml", "run", address, "--seed", "1"]
-    return subprocess.run([*command, "--max-examples", str(EXAMPLES), *words], cwd=stage.work).returncode != 0
+    command = [tool("schemathesis"), "--config-file", stage.work / "schemathesis.toml", "run", stage.work / "openapi.json"]
+    options = ["--url", f"http://127.0.0.1:{stage.ports['admin']}", "--seed", "1", "--max-examples", str(EXAMPLES)]
+    return subprocess.run([*command, *options, *words], cwd=stage.work).returncode != 0
 
 
 def play(stage):
     stage.start_kafka(**{"events": 2, "correlations": 1, "throughline-dlq": 1})
+    stage.token = TOKEN
     stage.start_service()
     until("the service is ready", stage.ready, 120)
     without = [word for path in STATES for word in ("--exclude-path", path)]
     only = [word for path in STATES for word in ("--include-path", path)]
-    wrong = document_is_openapi(stage) + requests_are_answered(stage, *without)
+    shown = ["--header", f"Authorization: Bearer {TOKEN}"]
+    wrong = document_is_wrong(stage) + requests_are_wrongly_answered(stage, *without)
+    say("the same with the token")
+    wrong += requests_are_wrongly_answered(stage, *without, *shown)
     wrong += not stage.ready()
-    wrong += requests_are_answered(stage, *only)
+    wrong += requests_are_wrongly_answered(stage, *only, *shown)
     if stage.service.poll() is not None:
         say(f"the process has ended with {stage.service.returncode}")
         wrong += 1

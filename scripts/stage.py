@@ -46,6 +46,7 @@ class Stage:
         self.work, self.program = work, program
         self.ports = {name: free_port() for name in ("kafka", "controller", "sasl", "admin", "prometheus")}
         self.running = []
+        self.token = None
         (work / "throughline.yaml").write_text(configuration.format(work=work, root=ROOT, **self.ports))
         (work / "rules.yaml").write_text(rules)
 
@@ -87,10 +88,13 @@ class Stage:
         return self.start("generate", self.throughline(*kind, *words))
 
     def start_service(self):
-        self.service = self.start("throughline", self.throughline("run"))
+        token = {"THROUGHLINE_ADMIN__TOKEN": self.token} if self.token else {}
+        self.service = self.start("throughline", self.throughline("run"), env={**os.environ, **token})
 
     def ask(self, path, method="GET", port="admin"):
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[port]}{path}", method=method)
+        if self.token and port == "admin":
+            request.add_header("Authorization", f"Bearer {self.token}")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read()
 

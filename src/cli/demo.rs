@@ -151,6 +151,7 @@ fn spec(plan: crate::rules::plan::Plan, broker: &MemoryBroker) -> Spec {
         topology: None,
         until_end: false,
         stamp: true,
+        fields_seen: None,
         startup_timeout: Duration::from_secs(5),
     }
 }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
+use serde_json::Value;
 
 use super::args::FileInput;
 use crate::broker::file::{FileBroker, LINE_HEADER};
 use crate::broker::{BrokerError, ErrorKind, OutRecord};
 use crate::epoch::{Delivery, Progress};
-use crate::event::{LatePolicy, Outcome, OutcomeCounts, Span};
+use crate::event::{FieldId, LatePolicy, Outcome, OutcomeCounts, Span};
 use crate::pipeline::{self, Control, Locality, PipelineError, Spec};
-use crate::rules::plan::Plan;
+use crate::rules;
+use crate::rules::plan::{Atom, FieldPath, Plan};
 use crate::sink::DEAD_LETTER_HEADERS;
-use crate::source::Stream;
+use crate::source::{FieldsSeen, Stream};
 use crate::topology::Placement;
 
 /// Fields that hold the time, in the order in which they are looked for.
@@ -32,6 +34,8 @@ pub struct FileResult {
     pub progress: Progress,
     /// Wall-clock time.
     pub elapsed: Duration,
+    /// Fields that the rules read and no event has, and what may have been meant.
+    pub missing: Vec<(String, Option<String>)>,
 }
 
 /// Where the event time of files comes from.
@@ -44,12 +48,14 @@ enum TimeSource {
 /// Runs `plan` over the files. Dead letters and notes go to stderr as they come.
 pub fn run(plan: Plan, paths: &[PathBuf], input: &FileInput) -> Result<FileResult, PipelineError> {
     let started = Instant::now();
+    let fields = Fields::of(&plan, &input.category);
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let (outputs, received) = crossbeam_channel::unbounded();
     let broker = FileBroker::new(names.clone(), outputs)?;
+    let first = broker.first_record()?.and_then(|first| serde_json::from_slice(&first).ok());
     let time = match &input.time {
         Some(field) => TimeSource::Field(field.clone()),
-        None => find_time(&broker)?,
+        None => find_time(first.as_ref()),
     };
     let bar = super::progress::FileBar::start(broker.progress());
     let mut spec = spec(plan, names, input, time, broker);
@@ -58,6 +64,7 @@ pub fn run(plan: Plan, paths: &[PathBuf], input: &FileInput) -> Result<FileResul
     let result = pipeline::run(&mut spec, &control);
     bar.finish();
     // The last sender goes with the broker: the collector then ends.
+    let seen = spec.fields_seen.take();
     drop(spec);
     let mut correlations = match sorter {
         Ok(thread) => thread.join().unwrap_or_default(),
@@ -67,7 +74,8 @@ pub fn run(plan: Plan, paths: &[PathBuf], input: &FileInput) -> Result<FileResul
     };
     let limit = input.limit.and_then(|limit| usize::try_from(limit).ok());
     correlations.truncate(limit.unwrap_or(usize::MAX));
-    Ok(FileResult { correlations, progress: result?, elapsed: started.elapsed() })
+    let missing = seen.map_or_else(Vec::new, |seen| fields.missing(&seen, first.as_ref()));
+    Ok(FileResult { correlations, progress: result?, elapsed: started.elapsed(), missing })
 }
 
 fn spec(plan: Plan, names: Vec<String>, input: &FileInput, time: TimeSource, broker: FileBroker) -> Spec {
@@ -89,6 +97,7 @@ fn spec(plan: Plan, names: Vec<String>, input: &FileInput, time: TimeSource, bro
         max_skew: Span::MAX,
         max_future: Span::MAX,
     };
+    let fields = plan.fields.len();
     Spec {
         plan: Arc::new(plan),
         streams: vec![stream],
@@ -108,26 +117,71 @@ fn spec(plan: Plan, names: Vec<String>, input: &FileInput, time: TimeSource, bro
         topology: None,
         until_end: true,
         stamp: false,
+        fields_seen: Some(Arc::new(FieldsSeen::new(fields))),
         startup_timeout: Duration::from_secs(5),
     }
 }
 
+/// The fields that rules read, by name.
+struct Fields {
+    names: Vec<String>,
+    /// Written `?field` somewhere: that it occurs in no event was thought of.
+    optional: Vec<bool>,
+}
+
+impl Fields {
+    fn of(plan: &Plan, category: &str) -> Fields {
+        let mut optional = vec![false; plan.fields.len()];
+        for atom in &plan.atoms {
+            if let Atom::Field { field, optional: true, .. } = atom {
+                optional[field.index()] = true;
+            }
+        }
+        let of_category = |atom: &Atom| matches!(atom, Atom::Field { field: FieldId::CATEGORY, .. });
+        let name = |(id, path): (FieldId, &FieldPath)| match id {
+            FieldId::CATEGORY => category.to_owned(),
+            _ => path.0.clone(),
+        };
+        // Queries of `any` category do not look at it.
+        optional.iter_mut().take(1).for_each(|optional| *optional = !plan.atoms.iter().any(of_category));
+        Fields { names: (0..).map(FieldId).zip(&plan.fields).map(name).collect(), optional }
+    }
+
+    /// Those that no event has, each with a field of the first event that may have been meant.
+    fn missing(&self, seen: &FieldsSeen, first: Option<&Value>) -> Vec<(String, Option<String>)> {
+        let mut there = Vec::new();
+        first.into_iter().for_each(|event| paths_of(event, "", &mut there));
+        let missing = seen.missing().map(|field| field.index()).filter(|field| !self.optional[*field]);
+        let meant = |name: &str| rules::nearest(name, there.iter().map(String::as_str)).map(str::to_owned);
+        missing.map(|field| (self.names[field].clone(), meant(&self.names[field]))).collect()
+    }
+}
+
+/// The dotted paths of an object.
+fn paths_of(value: &Value, prefix: &str, out: &mut Vec<String>) {
+    let Value::Object(members) = value else { return };
+    for (name, value) in members {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        paths_of(value, &path, out);
+        out.push(path);
+    }
+}
+
 /// Looks at the first event for a time field and says what was found.
-fn find_time(broker: &FileBroker) -> Result<TimeSource, PipelineError> {
-    let Some(first) = broker.first_record()? else { return Ok(TimeSource::Index) };
-    let event: Option<serde_json::Value> = serde_json::from_slice(&first).ok();
-    let found = TIME_FIELDS.iter().find(|field| event.as_ref().is_some_and(|event| event.get(**field).is_some()));
+fn find_time(first: Option<&Value>) -> TimeSource {
+    let Some(first) = first else { return TimeSource::Index };
+    let found = TIME_FIELDS.iter().find(|field| first.get(**field).is_some());
     match found {
         Some(field) => {
             super::note(format_args!("time field: {field} (of the first event; --time FIELD for another)"));
-            Ok(TimeSource::Field((*field).to_owned()))
+            TimeSource::Field((*field).to_owned())
         }
         None => {
             super::note(format_args!(
                 "the first event has none of {}: events are taken one millisecond apart, in their order (--time FIELD)",
                 TIME_FIELDS.join(", ")
             ));
-            Ok(TimeSource::Index)
+            TimeSource::Index
         }
     }
 }
@@ -157,10 +211,34 @@ fn print_dead_letter(record: &OutRecord) {
     super::note(format_args!("{}:{place}: {}: {}", header(topic), header(code), header(message)));
 }
 
+/// Fields that are named one by one when no event has them.
+const MISSING_NAMED: usize = 5;
+
+/// Says which fields no event has: misspelt, most often.
+fn print_missing(missing: &[(String, Option<String>)]) {
+    if missing.is_empty() {
+        return;
+    }
+    let named = missing.iter().take(MISSING_NAMED).map(|(name, meant)| match meant {
+        Some(meant) => format!("{name} (did you mean {meant}?)"),
+        None => name.clone(),
+    });
+    let named: Vec<String> = named.collect();
+    let more = match missing.len().saturating_sub(MISSING_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    super::note(format_args!("in no event: {}{more}", named.join(", ")));
+}
+
 /// The counts that `search` and `backtest` print at the end, on stderr.
 pub fn print_counts(result: &FileResult, shown: usize) {
     let mut total = OutcomeCounts::default();
     result.progress.counts.values().for_each(|counts| total.merge(counts));
+    // Of no events nothing can be said.
+    if total.total() > 0 {
+        print_missing(&result.missing);
+    }
     let seconds = result.elapsed.as_secs_f64();
     let dead: u64 = result.progress.dead_letters_total();
     let reasons: Vec<String> = result.progress.dead_letters.iter().map(|(code, n)| format!("{n} {code}")).collect();

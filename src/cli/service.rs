@@ -139,6 +139,7 @@ pub fn spec(settings: &Settings, plan: Plan, until_end: bool) -> Result<Spec, Pi
         topology: Some(Arc::new(topology)),
         until_end,
         stamp: true,
+        fields_seen: None,
         startup_timeout: STARTUP_TIMEOUT,
     })
 }

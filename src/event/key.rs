@@ -105,6 +105,16 @@ impl HashRange {
         HashRange { first: first(index) as u16, last: (first(index + 1) - 1) as u16 }
     }
 
+    /// The lowest hash in it.
+    pub fn first_hash(self) -> u64 {
+        u64::from(self.first) << 48
+    }
+
+    /// The lowest hash behind it; `None`: there is none.
+    pub fn end_hash(self) -> Option<u64> {
+        Some(u64::from(self.last.checked_add(1)?) << 48)
+    }
+
     /// Whether a hash lies in it.
     #[inline]
     pub fn contains(&self, hash: u64) -> bool {

@@ -32,6 +32,7 @@ pub const POINTS: &[&str] = &[
     "epoch.stored",
     "recovery.log-read",
     "recovery.restored",
+    "recovery.swept",
     "revoke.released",
     "revoke.committed",
 ];
@@ -68,6 +69,8 @@ pub enum Bug {
     DeadLetterOutsideTransaction,
     /// The deletion of a part is not written.
     TombstoneLost,
+    /// A key that is forgotten or on its way is taken up from the store all the same.
+    SweptTwice,
 }
 
 impl Bug {
@@ -86,6 +89,7 @@ impl Bug {
         Bug::BarrierNotAligned,
         Bug::DeadLetterOutsideTransaction,
         Bug::TombstoneLost,
+        Bug::SweptTwice,
     ];
 }
 

@@ -296,9 +296,10 @@ impl Wires {
         let (barriers, phase) = (self.barriers.clone(), self.phase.clone());
         let (bounded, one_task) = (spec.until_end, spec.locality == Locality::Instance);
         let (gate, traced) = (self.control.gate().clone(), self.control.tracer().is_some());
+        let seen = spec.fields_seen.clone();
         let (metrics, liveness) = (self.control.metrics().source(index), self.control.liveness().clone());
         Box::new(move || {
-            let processor = processor(&plan, &streams, shards).traced(traced);
+            let processor = processor(&plan, &streams, shards).traced(traced).telling(seen);
             // Watched only from here on: the index of very many rules takes longer than a step may.
             let pulse = liveness.pulse(format!("source-{index}"));
             Source::new(SourceParts {

@@ -8,7 +8,7 @@ use crate::epoch::{Delivery, StateHome};
 use crate::event::Span;
 use crate::rules::plan::Plan;
 use crate::shard::core::Cut;
-use crate::source::Stream;
+use crate::source::{FieldsSeen, Stream};
 use crate::topology::{Placement, Topology};
 
 /// Where all events of one key meet.
@@ -73,6 +73,8 @@ pub struct Spec {
     pub until_end: bool,
     /// Print `detected_at` in correlations.
     pub stamp: bool,
+    /// Who wants to know which fields of the plan occur.
+    pub fields_seen: Option<Arc<FieldsSeen>>,
     /// How long to wait for a broker that does not answer at the start.
     pub startup_timeout: Duration,
 }

@@ -130,7 +130,7 @@ impl Problem {
 }
 
 /// The known name nearest to a mistyped one, if any is near enough to be what was meant.
-pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = typed.to_lowercase();
     known
         .into_iter()

@@ -75,6 +75,9 @@ pub struct Line {
 /// Requests that may lie before the fetcher while a shard restores: some 20 MB.
 const REQUESTS_AHEAD: usize = 64;
 
+/// Requests before which nothing is asked that can wait: what a signal waits for comes soon.
+const REQUESTS_BEFORE: usize = 2;
+
 /// How long a fetcher may take for one request before a restore goes on without waiting: it is gone, or told by its own pulse.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 
@@ -84,6 +87,11 @@ impl Line {
         let asked = Asked { request, answer: self.answer.clone(), bell: bell.clone() };
         // Without a fetcher the pipeline is stopping.
         drop(self.requests.send(asked));
+    }
+
+    /// Whether the fetcher is near enough behind for more to be asked that nobody waits for.
+    pub fn has_room(&self) -> bool {
+        self.requests.len() <= REQUESTS_BEFORE
     }
 
     /// Waits while too much is asked for. Only where the fetcher is on another thread.

@@ -1,16 +1,15 @@
 //! A shard takes up the state of a task from the store: the parts of the hashes that it owns.
+//!
+//! First what is not keyed ([`restore`]), then the keys, a piece at a time ([`sweep`]). A shard that may hold keys in the store
+//! alone goes to work between the two: a key that a signal asks for before its piece has come is read as one that left memory.
 
 use std::ops::ControlFlow;
 
-use super::core::{Core, Output, Request, kind};
+use super::core::{Core, Output, Piece, Request, kind};
 use crate::event::{Resumed, Task};
-use crate::store::codec::Reader;
 use crate::store::{Store, StoreError};
 
-/// Keys that are taken up before those that do not fit are let go: bounds memory while restoring.
-const KEYS_AT_ONCE: usize = 4096;
-
-/// The same of segments of dedup ids, of a thousand ids at most.
+/// Segments of dedup ids, of a thousand ids at most, that are taken up before those that do not fit are let go.
 const SEGMENTS_AT_ONCE: usize = 256;
 
 /// How much is scanned at once.
@@ -18,91 +17,100 @@ const SEGMENTS_AT_ONCE: usize = 256;
 enum Most {
     All,
     Parts(usize),
-    /// With all their parts.
-    Keys(usize),
-}
-
-/// What was taken up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Restored {
-    /// Parts read.
-    pub parts: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// Of each hash all parts.
+    Hashes(usize),
 }
 
 /// Carries out what a core wants of scratch space, or hands it to whoever does.
 pub type Carry<'a> = dyn FnMut(Request) -> Result<(), StoreError> + 'a;
 
-/// Takes up what `partitions` hold of a task; `out` takes what rules find that are run over it. What does not fit in memory goes to
-/// `carry`, in order.
+/// Takes up what `partitions` hold of a task, but its keys. What does not fit in memory goes to `carry`, in order.
 pub fn restore(
     core: &mut Core,
     (store, carry): (&dyn Store, &mut Carry<'_>),
     resumed: &Resumed,
     partitions: impl IntoIterator<Item = u16>,
-    out: &mut Output,
-) -> Result<Restored, StoreError> {
+) -> Result<(), StoreError> {
     let task = resumed.task;
     core.restore(resumed);
-    let range = core.range();
-    let mut restoring = Restoring { core, store, carry, task, out, restored: Restored::default() };
+    let mut scan = Scan { core: &mut *core, store, task, begun: 0 };
     for partition in partitions {
-        restoring.look_for_unknown(partition)?;
+        scan.look_for_unknown(partition)?;
         let mut next = Some(vec![kind::DEDUP]);
         while let Some(from) = next {
-            next = restoring.scan(partition, &from, &[kind::DEDUP + 1], Most::Parts(SEGMENTS_AT_ONCE))?;
-            restoring.settle()?;
+            next = scan.take(partition, &from, &[kind::DEDUP + 1], Most::Parts(SEGMENTS_AT_ONCE))?;
+            scan.core.restored_ids(task).into_iter().try_for_each(&mut *carry)?;
         }
         for kind in [kind::SUPPRESSION, kind::ORDER] {
-            restoring.scan(partition, &[kind], &[kind + 1], Most::All)?;
-        }
-        let mut from = range.first.to_be_bytes().to_vec();
-        let to = range.last.checked_add(1).map(|behind| behind.to_be_bytes().to_vec());
-        loop {
-            let (first, behind) = (name(kind::KEY, &from), end(kind::KEY, to.as_deref()));
-            let next = restoring.scan(partition, &first, &behind, Most::Keys(KEYS_AT_ONCE))?;
-            let last = next.map(|next| stem_of(&next).unwrap_or(&next)[1..].to_vec());
-            // Up to and with the last key, or all that is left; also segments of keys that have no rule's state any more.
-            let until =
-                last.as_ref().map_or_else(|| end(kind::TIMELINE, to.as_deref()), |last| name(kind::TIMELINE, last));
-            restoring.scan(partition, &name(kind::TIMELINE, &from), &until, Most::All)?;
-            restoring.settle()?;
-            match last {
-                Some(last) => from = last,
-                None => break,
-            }
+            scan.take(partition, &[kind], &[kind + 1], Most::All)?;
         }
     }
-    let Restoring { core, out, restored, .. } = restoring;
-    core.restored(task, out);
-    Ok(restored)
+    core.restored(task);
+    Ok(())
 }
 
-fn name(kind: u8, rest: &[u8]) -> Vec<u8> {
-    [&[kind], rest].concat()
+/// Takes up the next piece of a task's keys. `out` takes what they decide, as their time may have come meanwhile, and what rules
+/// find that are run over the past. The store has the epochs up to `written`. Returns the number of hashes that it found.
+pub fn sweep(
+    core: &mut Core,
+    (store, carry): (&dyn Store, &mut Carry<'_>),
+    (task, piece): (Task, Piece),
+    written: u64,
+    out: &mut Output,
+) -> Result<usize, StoreError> {
+    let Piece { partition, from, end, most } = piece;
+    let mut scan = Scan { core: &mut *core, store, task, begun: 0 };
+    let (first, behind) = (bound(kind::KEY, Some(from)), bound(kind::KEY, end));
+    let next = scan.take(partition, &first, &behind, Most::Hashes(most))?;
+    let found = scan.begun;
+    let until = next.as_deref().and_then(hash_of).or(end);
+    // Also segments of keys that have no rule's state any more.
+    let (first, behind) = (bound(kind::TIMELINE, Some(from)), bound(kind::TIMELINE, until));
+    scan.take(partition, &first, &behind, Most::All)?;
+    core.swept(task, until, written, out);
+    core.take_requests().into_iter().try_for_each(carry)?;
+    Ok(found)
 }
 
-fn end(kind: u8, rest: Option<&[u8]>) -> Vec<u8> {
-    rest.map_or_else(|| vec![kind + 1], |rest| name(kind, rest))
+/// Takes up all keys that are left of a task.
+pub fn sweep_all(
+    core: &mut Core,
+    (store, carry): (&dyn Store, &mut Carry<'_>),
+    task: Task,
+    written: u64,
+    out: &mut Output,
+) -> Result<(), StoreError> {
+    while let Some(piece) = core.unswept(task) {
+        sweep(core, (store, carry), (task, piece), written, out)?;
+    }
+    Ok(())
 }
 
-struct Restoring<'a, 'c> {
+/// Where the parts of a kind begin that have this hash or a higher one; `None`: behind all of them.
+fn bound(kind: u8, hash: Option<u64>) -> Vec<u8> {
+    hash.map_or_else(|| vec![kind + 1], |hash| [&[kind], &hash.to_be_bytes()[..]].concat())
+}
+
+/// The hash in the key of a part of a key.
+fn hash_of(part: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*part.get(1..)?.first_chunk()?))
+}
+
+struct Scan<'a> {
     core: &'a mut Core,
     store: &'a dyn Store,
-    carry: &'a mut Carry<'c>,
     task: Task,
-    out: &'a mut Output,
-    restored: Restored,
+    /// Parts or hashes that were begun in this scan, if they were counted.
+    begun: usize,
 }
 
-impl Restoring<'_, '_> {
+impl Scan<'_> {
     /// A kind of part that this program does not know is of a newer one: what it would mean must not be left out.
     fn look_for_unknown(&mut self, partition: u16) -> Result<(), StoreError> {
         let mut from = kind::RANGE.start;
         for known in kind::ALL.into_iter().chain([kind::RANGE.end]) {
             if from < known {
-                self.scan(partition, &[from], &[known], Most::All)?;
+                self.take(partition, &[from], &[known], Most::All)?;
             }
             from = known + 1;
         }
@@ -110,26 +118,25 @@ impl Restoring<'_, '_> {
     }
 
     /// Takes up a range of parts; gives the first that is left, if there is one.
-    fn scan(&mut self, partition: u16, from: &[u8], to: &[u8], most: Most) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut failed = None;
-        let (mut stem, mut taken, mut behind) = (Vec::new(), 0, None);
-        self.store.scan(partition, from, to, &mut |key, value| {
+    fn take(&mut self, partition: u16, from: &[u8], to: &[u8], most: Most) -> Result<Option<Vec<u8>>, StoreError> {
+        let Scan { core, store, task, begun } = self;
+        let (mut failed, mut behind, mut hash) = (None, None, None);
+        *begun = 0;
+        store.scan(partition, from, to, &mut |key, value| {
             let (begins, most) = match most {
                 Most::All => (false, usize::MAX),
                 Most::Parts(most) => (true, most),
-                Most::Keys(most) => (stem.is_empty() || !key.starts_with(&stem), most),
+                Most::Hashes(most) => (hash != hash_of(key), most),
             };
             if begins {
-                if taken == most {
+                if *begun == most {
                     behind = Some(key.to_vec());
                     return ControlFlow::Break(());
                 }
-                taken += 1;
-                stem = stem_of(key).unwrap_or(key).to_vec();
+                *begun += 1;
+                hash = hash_of(key);
             }
-            self.restored.parts += 1;
-            self.restored.bytes += (key.len() + value.len()) as u64;
-            match self.core.restore_part(self.task, partition, key, value) {
+            match core.restore_part(*task, partition, key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(damage) => {
                     let message = format!("part {key:02x?} of partition {partition} cannot be read: {damage}");
@@ -140,16 +147,4 @@ impl Restoring<'_, '_> {
         })?;
         failed.map_or(Ok(behind), Err)
     }
-
-    /// Lets go what does not fit.
-    fn settle(&mut self) -> Result<(), StoreError> {
-        self.core.restored_keys(self.task, self.out).into_iter().try_for_each(&mut *self.carry)
-    }
-}
-
-/// The kind and the correlation key of a part's key, without what tells its parts apart.
-fn stem_of(key: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader::new(key.get(17..)?);
-    reader.blob().ok()?;
-    key.get(..key.len() - reader.rest().len())
 }

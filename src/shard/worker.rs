@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Cut, Output};
 use super::fetch::Line;
-use super::restore::restore;
+use super::restore::{restore, sweep, sweep_all};
 use crate::event::{Mark, Report, Resumed, Stuck, Task, Timestamp, ToShard};
 use crate::fault::{self, Bug};
 use crate::limits::{EPOCH_SIGNALS, RING_BATCHES};
@@ -22,6 +22,9 @@ use crate::telemetry::metrics::ShardMetrics;
 
 /// Longest sleep when nothing rings: a safety net, not a pace.
 const REST: Duration = Duration::from_millis(500);
+
+/// Longest sleep while keys are taken up: who writes down when they are due is behind.
+const NAP: Duration = Duration::from_millis(1);
 
 /// Signals and keys that may wait for the disk before nothing more is taken: a few MB.
 const OWED_MAX: usize = 1 << 13;
@@ -90,6 +93,8 @@ pub struct Worker {
     out: Output,
     /// When that arrived which decides what comes out now.
     arrived: Option<Instant>,
+    /// Keys that are being taken up: since when, and how many were.
+    sweeping: Option<(Instant, usize)>,
 }
 
 impl Worker {
@@ -123,6 +128,7 @@ impl Worker {
             metrics,
             out: Output::default(),
             arrived: None,
+            sweeping: None,
         }
     }
 
@@ -157,7 +163,7 @@ impl Worker {
             self.arrived = None;
         }
         let answered = self.take_answers();
-        let taken = self.take() + answered;
+        let taken = self.take() + answered + usize::from(self.sweep());
         self.ask();
         self.advance();
         self.finish_if_due();
@@ -183,7 +189,8 @@ impl Worker {
                 || answered
                 || if self.held.is_empty() { self.lanes.iter().any(open) } else { !self.committer.is_full() }
         };
-        self.bell.wait(ready, Some(REST));
+        let longest = if self.core.sweeps().is_some() { NAP } else { REST };
+        self.bell.wait(ready, Some(longest));
     }
 
     /// Whether nothing more is taken for now: too much waits for the disk, or the epoch is large, and the barrier that ends it is
@@ -262,7 +269,8 @@ impl Worker {
         taken
     }
 
-    /// Takes up the state of tasks: their watermarks stand where they stood, on every ring.
+    /// Takes up the state of tasks: their watermarks stand where they stood, on every ring. Keys follow while the shard works, if
+    /// they may.
     fn restore(&mut self, tasks: &[Resumed]) {
         let Some(state) = &self.state else { return };
         for resumed in tasks {
@@ -270,7 +278,7 @@ impl Worker {
             self.clocks.retain(|clock| clock.task != task);
             let by_lane = vec![watermark; self.lanes.len()];
             self.clocks.push(TaskClock { task, by_lane, reached: watermark });
-            let (core, out, partitions) = (&mut self.core, &mut self.out, state.cut.partitions_of(task));
+            let (core, out, written) = (&mut self.core, &mut self.out, state.written.reached());
             // On the other thread, behind what was asked before; much of the time of a restore is writing down who is due when.
             let (line, bell, waits) = (&state.line, &self.bell, self.waits);
             let mut carry = |request| {
@@ -280,8 +288,13 @@ impl Worker {
                 }
                 Ok(())
             };
-            let read =
-                self.pulse.during(Doing::Disk, || restore(core, (&*state.store, &mut carry), resumed, partitions, out));
+            let read = self.pulse.during(Doing::Disk, || {
+                restore(core, (&*state.store, &mut carry), resumed, state.cut.partitions_of(task))?;
+                if core.sweeps_later(task) {
+                    return Ok(());
+                }
+                sweep_all(core, (&*state.store, &mut carry), task, written, out)
+            });
             if let Err(error) = read {
                 return self.give_up(stuck(error));
             }
@@ -289,6 +302,38 @@ impl Worker {
         if !tasks.is_empty() {
             fault::point("recovery.restored");
         }
+    }
+
+    /// Takes up some keys of a task that was restored; whether there were any, and there was room to say when they are due.
+    fn sweep(&mut self) -> bool {
+        let (Some(state), Some(task)) = (&self.state, self.core.sweeps()) else { return false };
+        let Some(piece) = self.core.unswept(task).filter(|_| !self.waits || state.line.has_room()) else {
+            return false;
+        };
+        let (since, keys) = self.sweeping.get_or_insert_with(|| (Instant::now(), 0));
+        let (core, out, written) = (&mut self.core, &mut self.out, state.written.reached());
+        let mut carry = |request| {
+            state.line.ask(request, &self.bell);
+            Ok(())
+        };
+        let swept =
+            self.pulse.during(Doing::Disk, || sweep(core, (&*state.store, &mut carry), (task, piece), written, out));
+        match swept {
+            Ok(found) => {
+                *keys += found;
+                fault::point("recovery.swept");
+            }
+            Err(error) => {
+                self.give_up(stuck(error));
+                return true;
+            }
+        }
+        if self.core.sweeps().is_none() {
+            let (keys, took_ms) = (*keys, since.elapsed().as_millis());
+            tracing::info!(keys, took_ms, "all keys of the shard are taken up; it was at work meanwhile");
+            self.sweeping = None;
+        }
+        true
     }
 
     /// Nothing more is done; the committer is told why.
@@ -331,7 +376,7 @@ impl Worker {
         if self.finished || self.lanes.is_empty() || !self.lanes.iter().all(|lane| lane.finished) {
             return;
         }
-        if !self.finishing && !self.core.looks_up() {
+        if !self.finishing && !self.core.looks_up() && self.core.sweeps().is_none() {
             self.finishing = true;
             self.core.finish(&mut self.out);
             self.ask();

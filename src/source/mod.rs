@@ -9,6 +9,7 @@ mod gate;
 pub mod outgoing;
 pub mod reader;
 pub mod route;
+mod seen;
 pub mod stream;
 pub mod thread;
 
@@ -16,5 +17,6 @@ pub use clock::{Board, PartitionClock};
 pub use gate::Gate;
 pub use reader::{Processor, Reader, StreamReader};
 pub use route::Router;
+pub use seen::FieldsSeen;
 pub use stream::Stream;
 pub use thread::{Command, Phase, PhaseCell, Request, Source, SourceParts};

@@ -17,6 +17,7 @@ use crate::telemetry::metrics::PartitionMetrics;
 
 use super::clock::PartitionClock;
 use super::route::{Arrival, Routed, Router};
+use super::seen::FieldsSeen;
 use super::stream::Stream;
 
 /// A stream with its compiled decoder, as one source thread holds it.
@@ -198,6 +199,8 @@ pub struct Processor {
     pub(super) now: Timestamp,
     /// The traces that events come with are wanted.
     traced: bool,
+    /// Who wants to know which fields occur.
+    seen: Option<Arc<FieldsSeen>>,
 }
 
 /// Counts one record of a topic.
@@ -228,7 +231,14 @@ impl Processor {
             counts: Vec::new(),
             now: Timestamp::MAX,
             traced: false,
+            seen: None,
         }
+    }
+
+    /// Tells which fields occur.
+    pub fn telling(mut self, seen: Option<Arc<FieldsSeen>>) -> Self {
+        self.seen = seen;
+        self
     }
 
     /// Keeps the traces that events come with.
@@ -252,6 +262,9 @@ impl Processor {
             Err(refusal) => return self.give_up(refusal, Stage::Decode, origin, record),
         };
         let StreamReader { stream, decoder, event, identity_seed } = &mut self.streams[reader.stream];
+        if let Some(seen) = &self.seen {
+            seen.note(event);
+        }
         self.detector.detect(event, &mut self.hits);
         let late = reader.is_late(time).then_some(stream.late);
         reader.see(time, stamp.unwrap_or(Timestamp::MIN));

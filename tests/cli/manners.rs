@@ -1,5 +1,6 @@
 //! How a command behaves whatever it does: help, usage errors, closed pipes, exit status.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use super::{command, finish, fixture, golden, run};
@@ -78,6 +79,32 @@ fn with_a_log_for_programs_all_of_stderr_is_json() {
     let run = finish(search.stdin(Stdio::null()));
     assert_eq!(run.status, Some(0), "{}", run.stderr);
     assert!(run.stderr.lines().count() > 0 && run.stderr.lines().all(|line| line.starts_with('{')), "{}", run.stderr);
+}
+
+/// What `search` says on stderr of these events.
+fn said_of(query: &str, events: &str) -> String {
+    let mut child =
+        command(&["search", query, "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    child.stdin.take().expect("piped").write_all(events.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_field_that_no_event_has_is_named_with_what_may_have_been_meant() {
+    let events = r#"{"@timestamp":"2026-03-01T12:00:00Z","user":{"name":"ann"}}
+{"@timestamp":"2026-03-01T12:00:01Z","user":{"name":"bob","mail":"b@example.org"}}
+"#;
+    let said = said_of(r#"any where user.nmae == "ann""#, events);
+    assert!(said.contains("in no event: user.nmae (did you mean user.name?)"), "{said}");
+    let said = said_of(r#"any where host.id == "1" or user.mail == "x""#, events);
+    assert!(said.lines().any(|line| line.ends_with("in no event: host.id")), "the second event has the other: {said}");
+    let said = said_of(r#"any where ?host.id == "1" or user.name == "x""#, events);
+    assert!(!said.contains("in no event"), "it was said that it may be missing: {said}");
+    let said = said_of(r#"process where user.name == "x""#, events);
+    assert!(said.contains("in no event: event.category\n"), "no event can be of this category: {said}");
+    assert!(!said_of(r#"any where host.id == "1""#, "").contains("in no event"), "nothing is known of nothing");
 }
 
 #[cfg(target_os = "linux")]

@@ -14,7 +14,7 @@ use throughline::rules::RuleFile;
 use throughline::rules::plan::{ConditionId, Pattern, Plan};
 use throughline::shard::core::{Core, Cut, Durable, Output, Settings};
 use throughline::shard::fetch::carry_out;
-use throughline::shard::restore::restore;
+use throughline::shard::restore::{restore, sweep, sweep_all};
 use throughline::source::route::{Arrival, Router};
 use throughline::store::memory::MemoryStore;
 use throughline::store::{Batch, Store};
@@ -39,12 +39,21 @@ pub struct Way {
     pub epochs: Vec<(usize, Option<usize>)>,
     /// Bytes of memory for state of a shard; `None`: nothing leaves memory.
     pub budget: Option<usize>,
+    /// After a restart keys are taken up one at a time, while events arrive.
+    pub sweeps_later: bool,
 }
 
 impl Way {
     /// In order, one shard, a watermark after each event.
-    pub const PLAIN: Way =
-        Way { shards: 1, batch: 1, watermark_every: Some(1), out_of_orderness_ms: 0, epochs: Vec::new(), budget: None };
+    pub const PLAIN: Way = Way {
+        shards: 1,
+        batch: 1,
+        watermark_every: Some(1),
+        out_of_orderness_ms: 0,
+        epochs: Vec::new(),
+        budget: None,
+        sweeps_later: false,
+    };
 }
 
 /// What the engine found: each finding with its correlation id, sorted, and what became of the routed events.
@@ -201,10 +210,33 @@ impl<'a> Engine<'a> {
         for core in &mut self.cores {
             let resumed = Resumed { task: 0, watermark: self.reached, backfill: Arc::clone(&self.backfill) };
             let mut carry = |request| carry_out(&self.store, request).map(drop);
-            restore(core, (&self.store, &mut carry), &resumed, 0..16, &mut self.out)
-                .expect("what was written can be read");
+            restore(core, (&self.store, &mut carry), &resumed, 0..16).expect("what was written can be read");
+            if !self.way.sweeps_later || !core.sweeps_later(0) {
+                sweep_all(core, (&self.store, &mut carry), 0, 0, &mut self.out).expect("what was written can be read");
+            }
         }
         self.backfill = [].into();
+    }
+
+    /// Some more keys are taken up, or all that are left. What was asked for before is answered after.
+    fn sweep(&mut self, all: bool) {
+        for core in &mut self.cores {
+            while let Some(piece) = core.unswept(0) {
+                let mut replies = Vec::new();
+                let mut carry = |request| {
+                    replies.extend(carry_out(&self.store, request)?);
+                    Ok(())
+                };
+                sweep(core, (&self.store, &mut carry), (0, piece), self.epoch, &mut self.out)
+                    .expect("what was written can be read");
+                replies.into_iter().for_each(|reply| {
+                    core.answer(reply, &mut self.out).expect("what was written can be read");
+                });
+                if !all {
+                    break;
+                }
+            }
+        }
     }
 
     /// Long after the last event nothing matters any more, and the store must be empty.
@@ -285,6 +317,7 @@ impl<'a> Engine<'a> {
         for (number, event) in arrivals.iter().enumerate() {
             let reach = newest.map(|newest| newest - self.way.out_of_orderness_ms);
             self.arrive(event, reach.is_some_and(|reach| event.time_ms < reach));
+            self.sweep(false);
             newest = newest.max(Some(event.time_ms));
             if self.way.watermark_every.is_some_and(|every| (number + 1).is_multiple_of(every)) {
                 let behind = |newest: i64| Timestamp(nanos(newest - self.way.out_of_orderness_ms));
@@ -301,6 +334,7 @@ impl<'a> Engine<'a> {
         // The end of a bounded input: the clock first reaches the newest event, so that every shard knows which windows
         // have begun, whatever its own signals were.
         newest.into_iter().for_each(|time| self.watermark(Timestamp(nanos(time))));
+        self.sweep(true);
         self.cores.iter_mut().for_each(|core| core.finish(&mut self.out));
         self.serve();
         while self.cores.iter().any(Core::is_undecided) {
@@ -363,10 +397,8 @@ pub fn routed(found: &Found) -> u64 {
 #[track_caller]
 pub fn assert_agrees(rules: &[Rule], events: &[Event]) {
     let expected = oracle::evaluate(rules, events);
-    for way in [
-        Way::PLAIN,
-        Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000, epochs: Vec::new(), budget: None },
-    ] {
+    for way in [Way::PLAIN, Way { shards: 3, batch: 7, watermark_every: None, out_of_orderness_ms: 1000, ..Way::PLAIN }]
+    {
         let found = run(rules, events, &way).findings();
         assert!(found == expected, "{}", disagreement(rules, events, &expected, &found));
     }

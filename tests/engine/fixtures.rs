@@ -22,7 +22,7 @@ use throughline::rules::RuleFile;
 use throughline::rules::plan::Plan;
 use throughline::shard::core::{Core, Cut, Durable, Output, Settings};
 use throughline::shard::fetch::carry_out;
-use throughline::shard::restore::restore;
+use throughline::shard::restore::{restore, sweep_all};
 use throughline::source::route::{Arrival, Router};
 use throughline::store::codec::{Reader, Writer};
 use throughline::store::memory::MemoryStore;
@@ -351,7 +351,8 @@ fn every_file_is_read_and_means_what_it_meant() {
         let mut engine = Engine::new();
         let resumed = Resumed { task: 0, watermark: time_of(REACHED), backfill: [].into() };
         let mut carry = |request| carry_out(&store, request).map(drop);
-        restore(&mut engine.core, (&store, &mut carry), &resumed, 0..16, &mut engine.out)
+        restore(&mut engine.core, (&store, &mut carry), &resumed, 0..16)
+            .and_then(|()| sweep_all(&mut engine.core, (&store, &mut carry), 0, 0, &mut engine.out))
             .unwrap_or_else(|error| panic!("{kind}-v{version}: {error}"));
         assert_eq!(engine.finish(), wanted, "{kind}-v{version}");
     }

@@ -47,14 +47,15 @@ const CASES: u32 = 1000;
 fn way() -> impl Strategy<Value = Way> {
     let every = prop_oneof![3 => (1..=20usize).prop_map(Some), 1 => Just(None)];
     let late = prop_oneof![Just(0i64), Just(500), Just(2000), Just(60_000)];
-    (prop_oneof![Just(1usize), Just(2), Just(8)], 1..=64usize, every, late).prop_map(
-        |(shards, batch, watermark_every, out_of_orderness_ms)| Way {
+    (prop_oneof![Just(1usize), Just(2), Just(8)], 1..=64usize, every, late, any::<bool>()).prop_map(
+        |(shards, batch, watermark_every, out_of_orderness_ms, sweeps_later)| Way {
             shards,
             batch,
             watermark_every,
             out_of_orderness_ms,
             epochs: Vec::new(),
             budget: None,
+            sweeps_later,
         },
     )
 }

@@ -183,6 +183,7 @@ fn a_partition_served_slowly_changes_nothing() {
         topology: None,
         until_end: true,
         stamp: true,
+        fields_seen: None,
         startup_timeout: Duration::from_secs(30),
     };
     let progress = pipeline::run(&mut spec, &Control::default()).expect("runs");

@@ -45,11 +45,15 @@ fn killed_at_each_point_of_the_protocol_the_output_is_that_of_one_run() {
     load.write(BACKLOG / 2);
     // Those of a rebalance are for instances that take partitions from each other. Calls onto the disk lie between others.
     let points: Vec<&str> = POINTS.iter().copied().filter(|point| !point.starts_with("revoke.")).collect();
-    assert_eq!(points.len(), 11);
+    assert_eq!(points.len(), 12);
     for nth in [1, 2, 7] {
         for point in &points {
-            // Passed once in a life, or once by each shard.
-            if nth == 1 || !point.starts_with("recovery.") {
+            // Passed once in a life, or once by each shard; or for each changelog partition.
+            let often = match *point {
+                "recovery.swept" => nth <= 2,
+                point => nth == 1 || !point.starts_with("recovery."),
+            };
+            if often {
                 live_until_killed(&app, &mut load, &format!("{point}:{nth}"));
             }
         }

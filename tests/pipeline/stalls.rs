@@ -2,7 +2,7 @@
 //! been.
 
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attack_points::start_to_die;
 use crate::harness::Service;
@@ -69,4 +69,31 @@ fn a_group_thread_that_stands_still_in_a_rebalance_gives_its_partitions_free() {
     two.kill();
     wait_until("the sessions of all members are over", SOON, || app.kafka.members(&app.id) == 0);
     finish_and_compare(&app, settings);
+}
+
+#[test]
+fn a_drain_that_does_not_end_is_ended_by_its_deadline_and_nothing_is_lost() {
+    let app = app(kafka(), 4, "epoch: 50ms\ndrain_timeout: 2s");
+    let mut load = Load::new(&app, 3);
+    load.write(4_000);
+    // A transaction hangs for longer than the test has patience.
+    let service = start_to_die(&app, "one", "epoch.begun:5=sleep:600000");
+    wait_until("something is committed", SOON, || {
+        load.trickle();
+        app.lag() < 4_000
+    });
+    // Twenty epochs long: the hanging one has come.
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        load.trickle();
+    }
+    service.signal("TERM");
+    let asked = Instant::now();
+    let finished = service.wait();
+    let took = asked.elapsed();
+    assert_eq!(finished.status, Some(3), "{}", finished.log);
+    assert!(finished.log.contains("the drain took longer than drain_timeout allows"), "{}", finished.log);
+    // The deadline, what a thread that hangs is waited for, and what a loaded machine takes.
+    assert!((Duration::from_secs(2)..Duration::from_secs(20)).contains(&took), "after {took:?}:\n{}", finished.log);
+    finish_and_compare(&app, "");
 }

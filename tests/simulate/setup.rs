@@ -83,6 +83,7 @@ pub fn spec(setup: &Setup, broker: &MemoryBroker, instance: &str) -> Spec {
         until_end: false,
         // The time of detection is the one thing that may differ between two runs.
         stamp: false,
+        fields_seen: None,
         startup_timeout: Duration::ZERO,
     }
 }

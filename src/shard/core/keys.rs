@@ -74,6 +74,8 @@ pub(super) struct Held {
     pub(super) state: KeyState,
     /// In the list of keys to be stored with the next epoch.
     pub(super) noted: bool,
+    /// Its parts are being put back.
+    pub(super) restoring: bool,
     /// Looked at since the hand of eviction came by.
     pub(super) touched: bool,
     /// The epoch with which it was stored last.
@@ -140,8 +142,16 @@ impl Keys {
         slot.next = next;
         self.generations = self.generations.wrapping_add(1);
         slot.generation = self.generations;
-        slot.held =
-            Some(Held { dimension, key, state, noted: false, touched: true, stored_in: 0, bytes: BYTES_AT_FIRST });
+        slot.held = Some(Held {
+            dimension,
+            key,
+            state,
+            noted: false,
+            restoring: false,
+            touched: true,
+            stored_in: 0,
+            bytes: BYTES_AT_FIRST,
+        });
         self.bytes += BYTES_AT_FIRST as usize;
         self.len += 1;
         KeyId { slot: at, generation: slot.generation }

@@ -18,6 +18,7 @@ mod report;
 mod sequence;
 mod state;
 mod suppress;
+mod sweep;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::store::codec::Damaged;
 use backfill::Backfill;
 use persist::Ledger;
 pub use persist::{Cut, Durable, kind};
+pub use sweep::Piece;
 use task::{Shared, TaskState, Until};
 use tier::Lookup;
 pub use tier::{DUE_AT_ONCE, Entry, Life, Reply, Request, Stem};
@@ -347,15 +349,14 @@ impl Core {
         Ok(())
     }
 
-    /// The keys taken up so far are whole: lets those go that do not fit, and says what is to be put into scratch space.
-    pub fn restored_keys(&mut self, task: Task, out: &mut Output) -> Vec<Request> {
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).revive_all(&mut self.shared, out);
-        // What is being restored is in the store, and counts as stored with epoch 0. The hand passes once to see who was
-        // touched, and once to let go.
-        self.evict(0);
-        self.evict(0);
+    /// Some of the ids of a task that is being restored were taken up: lets those go that do not fit, and says what is to be put
+    /// into scratch space.
+    pub fn restored_ids(&mut self, task: Task) -> Vec<Request> {
+        let budget = self.shared.settings.durable.and_then(|durable| durable.budget);
+        let state = task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch);
+        budget.into_iter().for_each(|budget| state.spill_ids(budget / DEDUP_SHARE));
         let mut requests = Vec::new();
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).take_requests(&mut requests);
+        state.take_requests(&mut requests);
         requests
     }
 
@@ -364,6 +365,7 @@ impl Core {
         self.drop_task(resumed.task);
         let state = task_state(&mut self.tasks, resumed.task, self.shared.settings.durable, self.epoch);
         state.watermark = resumed.watermark;
+        state.unswept = self.shared.settings.durable.map(|durable| durable.range.first_hash());
         state.backfill = Backfill::of(&self.shared.plan, &resumed.backfill);
     }
 
@@ -373,9 +375,9 @@ impl Core {
         persist::restore_part(state, &mut self.shared, partition, key, value)
     }
 
-    /// All parts of a task were restored.
-    pub fn restored(&mut self, task: Task, out: &mut Output) {
-        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored(&mut self.shared, out);
+    /// All parts of a task were restored but those of its keys, which are to be [swept](Core::unswept) up.
+    pub fn restored(&mut self, task: Task) {
+        task_state(&mut self.tasks, task, self.shared.settings.durable, self.epoch).restored();
     }
 
     /// Forgets a task's state: its partition was revoked.
@@ -443,10 +445,10 @@ fn finish(state: &mut TaskState, end: Timestamp, shared: &mut Shared, out: &mut 
 }
 
 impl TaskState {
-    /// Forgets what suppression needs no more of what an earlier layout stored; not while a key is away that may still report
-    /// something of an earlier time.
+    /// Forgets what suppression needs no more of what an earlier layout stored; not while a key is away, or not taken up yet, that
+    /// may still report something of an earlier time.
     fn forget_unplaced(&mut self) {
-        if !self.waits() {
+        if !self.waits() && self.unswept.is_none() {
             self.unplaced.advance(self.watermark);
         }
     }

@@ -83,6 +83,9 @@ pub(super) struct TaskState {
     pub(super) finishing: Option<Timestamp>,
     /// Keys put back that have no windows and deadlines yet.
     pub(super) unrevived: Vec<KeyId>,
+    /// Keys with this hash or a higher one lie in the store yet, as they did at the restart, unless something is known of them here;
+    /// `None`: all were taken up.
+    pub(super) unswept: Option<u64>,
     /// While the task is being restored: rules to be run over what it held.
     pub(super) backfill: Option<Box<Backfill>>,
     /// Who this state is to those who answer it.
@@ -143,6 +146,7 @@ impl TaskState {
             tier,
             finishing: None,
             unrevived: Vec::new(),
+            unswept: None,
             backfill: None,
             life,
             epoch,

@@ -50,16 +50,25 @@ impl TaskState {
 
     /// Whether a key that is not in memory may be in the store.
     pub(super) fn is_away(&self, dimension: DimensionId, key: &Key) -> bool {
-        self.tier
-            .as_ref()
-            .is_some_and(|tier| tier.evicted.perhaps(dimension, key) || tier.evicted.is_loading(dimension, key))
+        self.tier.as_ref().is_some_and(|tier| {
+            tier.evicted.perhaps(dimension, key)
+                || tier.evicted.is_loading(dimension, key)
+                || self.is_unswept(key) && !tier.evicted.is_forgotten(dimension, key)
+        })
+    }
+
+    /// Whether what the store holds of a key that is being swept up is all there is of it.
+    pub(super) fn is_as_stored(&self, dimension: DimensionId, key: &Key) -> bool {
+        let Some(Tier { evicted, .. }) = &self.tier else { return true };
+        !evicted.is_loading(dimension, key) && !evicted.is_forgotten(dimension, key)
     }
 
     pub(super) fn park(&mut self, signal: Signal, until: Until, shared: &Shared) {
+        let evicted = !self.is_unswept(&signal.key);
         let (Some(tier), Some(ledger)) = (&mut self.tier, &self.ledger) else { return };
         let (dimension, key) = (shared.names.dimension(signal.dimension), signal.key.clone());
         let stem = || ledger.stem(dimension, &key);
-        tier.evicted.park(stem, Parked { signal, decided_before: until.decided_before });
+        tier.evicted.park(stem, evicted, Parked { signal, decided_before: until.decided_before });
     }
 
     /// Whether an answer is owed.
@@ -90,7 +99,8 @@ impl TaskState {
 
     /// Whether the input has ended and not all is decided.
     pub(super) fn is_undecided(&self) -> bool {
-        self.finishing.is_some() && self.tier.as_ref().is_some_and(|tier| tier.evicted.is_undecided())
+        let evicted = || self.tier.as_ref().is_some_and(|tier| tier.evicted.is_undecided());
+        self.finishing.is_some() && (self.unswept.is_some() || evicted())
     }
 
     /// These keys are due: they are wanted, if they are not in memory.
@@ -125,11 +135,11 @@ impl TaskState {
     ) -> Result<(), Damaged> {
         let (dimension, key) = persist::read_key(&mut Reader::new(&stem.bytes))?;
         let Some(dimension) = shared.names.dimension_of(dimension) else { return Ok(()) };
+        let parked =
+            self.tier.as_mut().map_or_else(Vec::new, |tier| tier.evicted.loaded(dimension, &key, !parts.is_empty()));
         for (part, value) in parts {
             persist::restore_part(self, shared, stem.partition, part, value)?;
         }
-        let parked =
-            self.tier.as_mut().map_or_else(Vec::new, |tier| tier.evicted.loaded(dimension, &key, !parts.is_empty()));
         let others = std::mem::take(&mut self.wheel);
         self.revive_all(shared, out);
         for Parked { signal, decided_before } in parked {
@@ -159,6 +169,19 @@ impl TaskState {
         let stem = ledger.stem(shared.names.dimension(held.dimension), &held.key);
         entries.push(tier.evicted.evict(held.dimension, &held.key, &stem, next_deadline(&held.state, &shared.plan)));
         true
+    }
+
+    /// Lets these keys go, though they were just touched.
+    pub(super) fn evict_all(&mut self, ids: &[KeyId], written: u64, shared: &Shared) -> usize {
+        let (mut gone, mut entries) = (0, Vec::new());
+        for id in ids {
+            self.keys.get_mut(*id).into_iter().for_each(|held| held.touched = false);
+            gone += usize::from(self.evict(*id, written, shared, &mut entries));
+        }
+        if let Some(tier) = &mut self.tier {
+            tier.evicted.put(entries);
+        }
+        gone
     }
 
     /// Lets up to `most` keys go, those first that were not touched for long; looks at `looks` slots at most.

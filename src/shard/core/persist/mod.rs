@@ -78,9 +78,17 @@ impl Cut {
             Cut::ByTask => task as u16,
         }
     }
-}
 
-impl Cut {
+    /// The lowest hash whose keys lie behind those of a partition of a task; `None`: there is none.
+    pub fn end(self, partition: u16) -> Option<u64> {
+        match self {
+            Cut::ByHash(partitions) if partition + 1 < partitions => {
+                Some(((u64::from(partition) + 1) << 16).div_ceil(u64::from(partitions)) << 48)
+            }
+            Cut::ByHash(_) | Cut::ByTask => None,
+        }
+    }
+
     /// All changelog partitions of a task.
     pub fn partitions_of(self, task: Task) -> std::ops::Range<u16> {
         match self {

@@ -1,8 +1,9 @@
 //! Parts become state again.
 //!
 //! Parts come in key order, so a key's timeline (`22`) comes after its rules (`20`); windows, measures and deadlines follow
-//! once all parts are there ([`TaskState::restored`]). What the present plan does not know (a rule that was changed or
-//! removed) is left out, and its parts are buried with the next epoch.
+//! once all parts are there ([`TaskState::revive_all`]). What the present plan does not know (a rule that was changed or
+//! removed) is left out, and its parts are buried with the next epoch. Of a key that is known here already, or on its way,
+//! nothing is put back.
 
 use smallvec::SmallVec;
 
@@ -54,18 +55,44 @@ pub(in super::super) fn restore_part(
     read
 }
 
-/// The state of a key, begun if there is none; `None`: its dimension is not in the plan.
-fn key_state<'a>(state: &'a mut TaskState, names: &Names, (dimension, key): (u64, Key)) -> Option<&'a mut KeyState> {
-    let dimension = names.dimension_of(dimension)?;
+/// Where the parts of a key belong.
+enum Place<'a> {
+    /// Its dimension is not in the plan.
+    Unknown,
+    /// What is known of it here is newer.
+    Elsewhere,
+    /// Here.
+    Restoring(&'a mut KeyState),
+}
+
+/// The state of a key, begun if there is none.
+fn key_state<'a>(state: &'a mut TaskState, names: &Names, (dimension, key): (u64, Key)) -> Place<'a> {
+    let Some(dimension) = names.dimension_of(dimension) else { return Place::Unknown };
     let id = match state.keys.find(dimension, &key) {
         Some(id) => id,
+        None if !state.is_as_stored(dimension, &key) && !fault::planted(Bug::SweptTwice) => return Place::Elsewhere,
         None => {
             let id = state.keys.insert(dimension, key, KeyState::default());
+            state.keys.get_mut(id).into_iter().for_each(|held| held.restoring = true);
             state.unrevived.push(id);
             id
         }
     };
-    state.keys.get_mut(id).map(|held| &mut held.state)
+    match state.keys.get_mut(id) {
+        Some(held) if held.restoring => Place::Restoring(&mut held.state),
+        _ => Place::Elsewhere,
+    }
+}
+
+impl<'a> Place<'a> {
+    /// The state, or whether the plan knows the key.
+    fn here(self) -> Result<&'a mut KeyState, bool> {
+        match self {
+            Place::Unknown => Err(false),
+            Place::Elsewhere => Err(true),
+            Place::Restoring(state) => Ok(state),
+        }
+    }
 }
 
 /// Whether the plan knows what the part belongs to.
@@ -81,7 +108,10 @@ fn restore_of_key(
         return restore_rule(state, shared, (key, tag), reader, value);
     }
     let repeat = suppression::read_repeat(reader)?;
-    let Some(held) = key_state(state, &shared.names, key) else { return Ok(false) };
+    let held = match key_state(state, &shared.names, key).here() {
+        Ok(held) => held,
+        Err(known) => return Ok(known),
+    };
     held.repeats.restore(repeat, suppression::read(value)?);
     Ok(true)
 }
@@ -99,7 +129,10 @@ fn restore_rule(
     let Some((index, rule)) = index.and_then(|index| Some((index, plan.rules.get(index.0 as usize)?))) else {
         return keep_strays(state, names, key, tag, value).map(|()| false);
     };
-    let Some(held) = key_state(state, names, key) else { return Ok(false) };
+    let held = match key_state(state, names, key).here() {
+        Ok(held) => held,
+        Err(known) => return Ok(known),
+    };
     match tag {
         rule::STATE => {
             let restored = rule::read_state(names, plan, (index.0, rule), value)?;
@@ -131,7 +164,7 @@ fn keep_strays(
 ) -> Result<(), Damaged> {
     let (Some(_), Some(id)) = (&state.backfill, names.dimension_of(dimension)) else { return Ok(()) };
     let events = rule::read_events(names, tag, value)?;
-    if events.is_empty() || key_state(state, names, (dimension, key.clone())).is_none() {
+    if events.is_empty() || key_state(state, names, (dimension, key.clone())).here().is_err() {
         return Ok(());
     }
     if let (Some(id), Some(backfill)) = (state.keys.find(id, &key), &mut state.backfill) {
@@ -148,27 +181,29 @@ fn restore_timeline(
 ) -> Result<bool, Damaged> {
     let key = read_key(reader)?;
     let first = reader.fixed()?;
-    let Some(held) = key_state(state, names, key) else { return Ok(false) };
+    let held = match key_state(state, names, key).here() {
+        Ok(held) => held,
+        Err(known) => return Ok(known),
+    };
     timeline::read(names, value, first, &mut held.timeline)?;
     Ok(true)
 }
 
 impl TaskState {
-    /// All parts of the task are there.
-    pub(in super::super) fn restored(&mut self, shared: &mut Shared, out: &mut Output) {
+    /// All parts of the task are there but those of its keys.
+    pub(in super::super) fn restored(&mut self) {
         // What was put back is in the store already.
         drop(self.order.take_fresh());
         if let Some(newest) = self.order.newest() {
             self.newest = self.newest.max(newest);
         }
-        self.revive_all(shared, out);
-        self.end_backfill();
     }
 
     /// All parts of the keys put back are there: windows, measures and deadlines follow from them; new rules are run over them.
     pub(in super::super) fn revive_all(&mut self, shared: &mut Shared, out: &mut Output) {
         for id in std::mem::take(&mut self.unrevived) {
             let Some(held) = self.keys.get_mut(id) else { continue };
+            held.restoring = false;
             let mut state = std::mem::take(&mut held.state);
             let past = self.past_of(id, &state);
             let mut deadlines: SmallVec<[(Timestamp, RuleIndex); 4]> = SmallVec::new();
@@ -182,6 +217,7 @@ impl TaskState {
             if let Some(held) = self.keys.get_mut(id) {
                 held.state = state;
             }
+            self.keys.weigh(id);
             if !fault::planted(Bug::TimerLost) {
                 self.deadlines.extend(deadlines);
             }

@@ -38,6 +38,15 @@ pub(in super::super) struct Parked {
     pub(in super::super) decided_before: Timestamp,
 }
 
+/// A key on its way.
+#[derive(Debug)]
+struct Coming {
+    /// Who waits for it.
+    parked: Vec<Parked>,
+    /// It is among those that were evicted.
+    evicted: bool,
+}
+
 /// The evicted keys of one task.
 #[derive(Debug)]
 pub(in super::super) struct Evicted {
@@ -52,8 +61,7 @@ pub(in super::super) struct Evicted {
     deciding: Deadlines,
     /// Of the others.
     cleaning: Deadlines,
-    /// Keys on their way, with the signals that wait for them.
-    loading: AHashMap<(DimensionId, Key), Vec<Parked>>,
+    loading: AHashMap<(DimensionId, Key), Coming>,
     /// Signals that wait.
     parked: usize,
     /// Keys that were forgotten, with the epoch that tells the store so: until it is written, the store still has them.
@@ -150,14 +158,14 @@ impl Evicted {
         Some((at, stem))
     }
 
-    /// The signal waits until its key is there.
-    pub(in super::super) fn park(&mut self, stem: impl FnOnce() -> Stem, parked: Parked) {
+    /// The signal waits until its key is there: one that was `evicted`, or lies where it lay at the restart.
+    pub(in super::super) fn park(&mut self, stem: impl FnOnce() -> Stem, evicted: bool, parked: Parked) {
         let name = (parked.signal.dimension, parked.signal.key.clone());
         self.parked += 1;
-        if let Some(others) = self.loading.get_mut(&name) {
-            return others.push(parked);
+        if let Some(coming) = self.loading.get_mut(&name) {
+            return coming.parked.push(parked);
         }
-        self.loading.insert(name, vec![parked]);
+        self.loading.insert(name, Coming { parked: vec![parked], evicted });
         self.wanted.push(stem());
     }
 
@@ -170,17 +178,19 @@ impl Evicted {
     pub(in super::super) fn want(&mut self, dimension: DimensionId, key: Key, stem: Stem) {
         self.loading.entry((dimension, key)).or_insert_with(|| {
             self.wanted.push(stem);
-            Vec::new()
+            Coming { parked: Vec::new(), evicted: true }
         });
     }
 
     /// The key is there, or is known not to be: who waited for it.
     pub(in super::super) fn loaded(&mut self, dimension: DimensionId, key: &Key, was_there: bool) -> Vec<Parked> {
-        self.count -= usize::from(was_there && self.count > 0);
-        if self.count == 0 && self.loading.len() <= 1 {
+        let Some(Coming { parked, evicted }) = self.loading.remove(&(dimension, key.clone())) else {
+            return Vec::new();
+        };
+        self.count -= usize::from(was_there && evicted && self.count > 0);
+        if self.count == 0 && self.loading.is_empty() {
             self.filter.clear();
         }
-        let parked = self.loading.remove(&(dimension, key.clone())).unwrap_or_default();
         self.parked -= parked.len();
         parked
     }
