@@ -298,11 +298,14 @@ impl<'a> Applying<'a> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        if let Some(mut bulk) = self.bulk.take() {
-            bulk.finish()?;
-        }
         let applied = self.reached();
-        self.home.store.write(&Batch { changes: vec![&self.changes], applied })?;
+        match self.bulk.take() {
+            Some(mut bulk) => {
+                bulk.take(&mut self.changes, applied)?;
+                bulk.finish()?;
+            }
+            None => self.home.store.write(&Batch { changes: vec![&self.changes], applied })?,
+        }
         let home = self.home;
         self.reassembly.finish().map_err(|damage| {
             let message = format!("changelog {} cannot be read: {damage}", home.changelog);

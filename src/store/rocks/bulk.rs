@@ -203,20 +203,34 @@ fn positions(file: &mut SstFileWriter<'_>, applied: &[(u16, Applied)]) -> Result
     Ok(entries.len())
 }
 
+/// Parts that are fetched from memory together. In key order they lie anywhere in the load: one by one, each would be waited for, which
+/// was a third of the time of writing a file.
+const FETCHED_AT_ONCE: usize = 32;
+
 /// Writes the parts to `warm`.
 fn parts(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>], stamp: u32) -> Result<usize, Failure> {
     let (mut stored, mut stamped) = (Vec::new(), Vec::new());
-    for (_, (partition, key, value)) in newest {
-        layout::part_key(&mut stored, *partition, key);
-        match value {
-            Some(value) if layout::is_sealed(key) => {
-                file.put(&stored, layout::stamped(&mut stamped, stamp, value))?;
+    for together in newest.chunks(FETCHED_AT_ONCE) {
+        fetch(together);
+        for (_, (partition, key, value)) in together {
+            layout::part_key(&mut stored, *partition, key);
+            match value {
+                Some(value) if layout::is_sealed(key) => {
+                    file.put(&stored, layout::stamped(&mut stamped, stamp, value))?;
+                }
+                Some(value) => file.put(&stored, value)?,
+                None => file.delete(&stored)?,
             }
-            Some(value) => file.put(&stored, value)?,
-            None => file.delete(&stored)?,
         }
     }
     Ok(newest.len())
+}
+
+/// Looks at some bytes of each part, none of which waits for another.
+fn fetch(together: &[Sorted<'_>]) {
+    let ends = |bytes: &[u8]| bytes.first().copied().unwrap_or_default() ^ bytes.last().copied().unwrap_or_default();
+    let looked = together.iter().map(|(_, (_, key, value))| ends(key) ^ value.map_or(0, ends));
+    std::hint::black_box(looked.fold(0, |all, one| all ^ one));
 }
 
 /// Takes from `cold` the sealed parts that are gone; what `warm` has of the others counts before what lies there.
