@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test check check-deploy check-dashboard check-api docs simulate simulate-bugs bench
+.PHONY: help setup setup-build demo test check check-instructions check-deploy check-dashboard check-api docs simulate simulate-bugs bench
 
 # A toolchain that setup has just installed is not yet on the caller's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
@@ -22,7 +22,7 @@ demo: setup-build ## The whole pipeline in one terminal: no Kafka, no configurat
 	@cargo build --bin throughline
 	@cargo run --quiet --bin throughline -- demo
 
-test: setup ## Format, lints and all tests, those on a real broker included; CI runs this, then check-deploy
+test: setup ## Format, lints and all tests, those on a real broker included; CI runs this, then check-instructions and check-deploy
 	cargo fmt --check
 	cargo clippy --features faults --all-targets -- -D warnings
 	cargo test --features faults --no-fail-fast --lib --bins --tests
@@ -32,6 +32,9 @@ check: setup-build ## Before a commit: format, lints, tidy, fast tests, docs
 	cargo clippy --features faults --all-targets -- -D warnings
 	cargo test --features faults --lib --bins --test tidy
 	RUSTDOCFLAGS="-D warnings" cargo doc --features faults --no-deps
+
+check-instructions: setup-build ## Instruction counts of the hottest paths against benches/instructions/limits, by valgrind
+	@scripts/check-instructions.sh
 
 check-deploy: setup-build ## Compose file, Helm chart, alert rules, as CI does: no cluster, no daemon
 	@cargo build --bin throughline

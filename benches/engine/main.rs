@@ -2,7 +2,11 @@
 
 mod decode;
 mod detect;
+#[path = "../input/drained.rs"]
+mod drained;
+#[path = "../input/events.rs"]
 mod events;
+#[path = "../input/ruleset.rs"]
 mod ruleset;
 mod whole;
 

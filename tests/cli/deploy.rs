@@ -151,3 +151,18 @@ fn image_and_chart_are_of_this_version() {
     assert!(dockerfile.contains(&format!("\nARG RUST_VERSION={rust}\n")), "docker/Dockerfile: ARG RUST_VERSION");
     assert!(dockerfile.contains("\nCOPY .cargo .cargo\n"), "docker/Dockerfile: built with other settings than ours");
 }
+
+#[test]
+fn the_image_has_a_stub_for_every_target() {
+    // Cargo refuses a manifest that names a target whose file is not there.
+    let (manifest, dockerfile) = (read("Cargo.toml"), read("docker/Dockerfile"));
+    let stubs = regex(r"(?s)for stub in (.*?); do").captures(&dockerfile).expect("stubs")[1].replace('\\', " ");
+    let stubs: BTreeSet<String> = stubs.split_whitespace().map(String::from).collect();
+    let target = regex(r#"(?m)^\[\[(bin|bench|test)\]\]\nname = "([^"]+)"\n(?:path = "([^"]+)")?"#);
+    let paths: BTreeSet<String> = target
+        .captures_iter(&manifest)
+        .map(|found| found.get(3).map_or_else(|| format!("benches/{}.rs", &found[2]), |path| path.as_str().to_owned()))
+        .collect();
+    assert!(paths.len() > 5, "the targets of Cargo.toml: {paths:?}");
+    assert_eq!(stubs, paths, "docker/Dockerfile: what is made empty is what Cargo.toml names");
+}
