@@ -1,8 +1,8 @@
 //! One real Apache Kafka for a test run, and a plain client to look at it with ([`client::Kafka`]).
 //!
-//! `support::kafka()` gives every test of a binary the same broker: the one named by `THROUGHLINE_TEST_BROKERS`; else a
-//! container, if a Docker daemon answers; else a broker on the local JVM (`tests/kafka/kafka.sh`). If none can be had the
-//! test fails and says what to install: a test without its broker never passes. Tests share it, so each makes topics and
+//! `support::kafka()` gives every test of a binary the same broker: the one named by `THROUGHLINE_TEST_BROKERS`; else one
+//! on the local JVM (`tests/kafka/kafka.sh`), which `make test` has set up; else a container, if a Docker daemon answers. If none can be
+//! had the test fails and says what to install: a test without its broker never passes. Tests share it, so each makes topics and
 //! groups of its own with [`unique`]. A test that stops its broker, freezes it or needs users takes a [`jvm::PrivateBroker`].
 //!
 //! The client here is rdkafka's, used apart from `throughline::broker`, so that what the product writes is read by
@@ -44,14 +44,14 @@ fn start() -> (Kafka, Host) {
         });
         return (kafka, Host::External);
     }
-    let docker = match docker::start() {
-        Ok((kafka, container)) => return (kafka, Host::Docker(Box::new(container))),
+    let jvm = match jvm::start_shared() {
+        Ok((kafka, process)) => return (kafka, Host::Jvm(process)),
         Err(reason) => reason,
     };
-    match jvm::start_shared() {
-        Ok((kafka, process)) => (kafka, Host::Jvm(process)),
-        Err(jvm) => panic!(
-            "no Kafka for the tests.\n  Docker: {docker}\n  JVM: {jvm}\nOne of these helps: start the Docker daemon; \
+    match docker::start() {
+        Ok((kafka, container)) => (kafka, Host::Docker(Box::new(container))),
+        Err(docker) => panic!(
+            "no Kafka for the tests.\n  JVM: {jvm}\n  Docker: {docker}\nOne of these helps: start the Docker daemon; \
              apt-get install default-jre-headless maven; THROUGHLINE_TEST_BROKERS=host:port of a broker for tests."
         ),
     }
