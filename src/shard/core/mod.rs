@@ -29,8 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
-    Changes, Correlation, DeadCode, DeadLetter, Evidence, HashRange, Late, Outcome, OutcomeCounts, RawRecord, Resumed,
-    Signal, Span, Stage, Task, Timestamp, TopicId, TopicTable, evidence_bytes,
+    Changes, Correlation, DeadCode, DeadLetter, Evidence, Late, Outcome, OutcomeCounts, RawRecord, Resumed, Signal,
+    Span, Stage, Task, Timestamp, TopicId, TopicTable, evidence_bytes,
 };
 use crate::rules::plan::Plan;
 use crate::store::codec::Damaged;
@@ -229,11 +229,6 @@ impl Core {
         for (_, state) in &mut self.tasks {
             finish(state, end, &mut self.shared, out);
         }
-    }
-
-    /// What this shard owns of the hashes.
-    pub fn range(&self) -> HashRange {
-        self.shared.settings.durable.map_or(HashRange::ALL, |durable| durable.range)
     }
 
     /// Signals taken since the last [`Core::store`].
