@@ -18,7 +18,8 @@ use crate::store::codec::Damaged;
 use crate::store::{Applied, Batch, Bulk, Store, StoreError};
 use crate::telemetry::metrics::RestoreMetrics;
 
-/// Bytes of changes that the store takes in at once while it is brought level.
+/// Bytes of changes that the store takes in at once while it is brought level; three times as many are held, as two loads are
+/// written while the next is gathered.
 const LOAD_BYTES: usize = 32 << 20;
 
 /// How long the broker may take to answer.
@@ -214,14 +215,14 @@ struct Applying<'a> {
     metrics: &'a RestoreMetrics,
     reassembly: Reassembly,
     changes: Changes,
-    reached: BTreeMap<u16, i64>,
+    /// Of each partition the first offset that came, and the one behind the last.
+    gone: BTreeMap<u16, (i64, i64)>,
     records: u64,
     bytes: u64,
     /// Records and bytes that the metrics have.
     counted: (u64, u64),
     /// Offsets to go through.
     total: i64,
-    passed: BTreeMap<u16, (i64, i64)>,
     began: Instant,
     said: Instant,
     failed: Option<StoreError>,
@@ -239,12 +240,11 @@ impl<'a> Applying<'a> {
             metrics,
             reassembly: Reassembly::default(),
             changes: Changes::default(),
-            reached: BTreeMap::new(),
+            gone: BTreeMap::new(),
             records: 0,
             bytes: 0,
             counted: (0, 0),
             total,
-            passed: BTreeMap::new(),
             began: now,
             said: now,
             failed: None,
@@ -253,8 +253,7 @@ impl<'a> Applying<'a> {
 
     fn take(&mut self, partition: u16, offset: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         self.reassembly.take(partition, key, value, &mut self.changes);
-        self.reached.insert(partition, offset + 1);
-        self.passed.entry(partition).or_insert((offset, offset)).1 = offset;
+        self.gone.entry(partition).or_insert((offset, offset)).1 = offset + 1;
         self.records += 1;
         self.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
         if self.changes.bytes() >= LOAD_BYTES {
@@ -271,7 +270,7 @@ impl<'a> Applying<'a> {
 
     /// Offsets gone through.
     fn gone_through(&self) -> i64 {
-        self.passed.values().map(|(first, last)| last - first).sum()
+        self.gone.values().map(|(first, next)| next - first).sum()
     }
 
     /// Counts what was read; gives the positions to which it brings the store.
@@ -281,8 +280,9 @@ impl<'a> Applying<'a> {
         self.metrics.bytes.add(self.bytes - self.counted.1);
         self.counted = (self.records, self.bytes);
         let written_ms = self.clock.wall().as_millis();
-        let applied = |(partition, position): (&u16, &i64)| (*partition, Applied { position: *position, written_ms });
-        self.reached.iter().map(applied).collect()
+        let applied =
+            |(partition, (_, next)): (&u16, &(i64, i64))| (*partition, Applied { position: *next, written_ms });
+        self.gone.iter().map(applied).collect()
     }
 
     fn load(&mut self) -> Result<(), StoreError> {

@@ -11,6 +11,12 @@ struct Entry {
     value_end: Option<usize>,
 }
 
+impl Entry {
+    fn end(&self) -> usize {
+        self.value_end.unwrap_or(self.key_end)
+    }
+}
+
 /// Changed parts of one epoch, back to back in one buffer, in the order in which they were added. Later ones win.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -48,11 +54,22 @@ impl Changes {
     pub fn iter(&self) -> impl Iterator<Item = Changed<'_>> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
-            let key = &self.bytes[start..entry.key_end];
-            let value = entry.value_end.map(|end| &self.bytes[entry.key_end..end]);
-            start = entry.value_end.unwrap_or(entry.key_end);
-            (entry.partition, key, value)
+            let changed = self.changed(start, entry);
+            start = entry.end();
+            changed
         })
+    }
+
+    /// The change that came as the `number`-th, from 0.
+    pub fn get(&self, number: usize) -> Option<Changed<'_>> {
+        let entry = self.entries.get(number)?;
+        let start = number.checked_sub(1).map_or(0, |before| self.entries[before].end());
+        Some(self.changed(start, entry))
+    }
+
+    fn changed(&self, start: usize, entry: &Entry) -> Changed<'_> {
+        let value = entry.value_end.map(|end| &self.bytes[entry.key_end..end]);
+        (entry.partition, &self.bytes[start..entry.key_end], value)
     }
 
     /// Number of changed parts.

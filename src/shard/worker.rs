@@ -306,7 +306,10 @@ impl Worker {
 
     /// Takes up some keys of a task that was restored; whether there were any, and there was room to say when they are due.
     fn sweep(&mut self) -> bool {
-        let (Some(state), Some(task)) = (&self.state, self.core.sweeps()) else { return false };
+        let (Some(state), Some(task)) = (&self.state, self.core.sweeps()) else {
+            self.sweeping = None;
+            return false;
+        };
         let Some(piece) = self.core.unswept(task).filter(|_| !self.waits || state.line.has_room()) else {
             return false;
         };

@@ -1,13 +1,16 @@
 //! Much at once: changes as sorted files that RocksDB takes in whole, past its log and memtables.
 //!
-//! A thread sorts and writes the files while the caller reads on. They are taken in one after the other, the positions last:
-//! each step is in the manifest before the next, so that a position is never there without what lies before it.
+//! Threads sort and write the files while the caller reads on; RocksDB syncs each, so while one waits for the disk another writes.
+//! They are taken in one after the other, in the order of the loads, the positions last: each step is in the manifest before the
+//! next, so that a position is never there without what lies before it.
 //! Files that are not taken in lie beside the database, and are removed. Compaction waits until all is loaded or level 0 is
 //! full: it would read and write again what the next file replaces.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -23,12 +26,16 @@ use crate::store::{Applied, Bulk, StoreError, StoreErrorKind};
 /// Files of a load at most: one a family that it concerns.
 type Files = Vec<(Family, PathBuf)>;
 
+/// Loads that are written at once, each by a thread of its own. One more is gathered meanwhile; that is what loads take of memory.
+const WRITERS: usize = 2;
+
 struct Load {
     number: u64,
     changes: Changes,
     applied: Vec<(u16, Applied)>,
     /// The time that sealed parts bear.
     stamp: u32,
+    done: Sender<Built>,
 }
 
 struct Built {
@@ -42,12 +49,11 @@ pub(super) struct RocksBulk<'a> {
     store: &'a RocksStore,
     directory: PathBuf,
     loads: Option<Sender<Load>>,
-    built: Receiver<Built>,
-    writer: Option<JoinHandle<()>>,
-    spare: Changes,
+    writers: Vec<JoinHandle<()>>,
+    spare: Vec<Changes>,
     begun: u64,
-    /// A load is being written, while the next is gathered.
-    under_way: bool,
+    /// Loads that are being written, oldest first.
+    under_way: VecDeque<Receiver<Built>>,
 }
 
 impl<'a> RocksBulk<'a> {
@@ -55,45 +61,49 @@ impl<'a> RocksBulk<'a> {
         let directory = store.home.path().join("loading");
         remove(&directory)?;
         store.compact_by_itself(false)?;
-        let writer = Writer {
+        let (loads, to_do) = bounded(WRITERS);
+        let mut bulk = RocksBulk {
+            store,
             directory: directory.clone(),
-            options: [Family::Warm, Family::Cold, Family::Meta].map(|family| (family, store.tuning.family(family))),
+            loads: Some(loads),
+            writers: Vec::new(),
+            spare: Vec::new(),
+            begun: 0,
+            under_way: VecDeque::new(),
         };
-        let (loads, to_do) = bounded::<Load>(1);
-        let (done, built) = bounded(1);
-        let write = move || {
-            for Load { number, mut changes, applied, stamp } in to_do {
-                let files = writer.write(number, &changes, &applied, stamp);
-                changes.clear();
-                if done.send(Built { changes, files }).is_err() {
-                    break;
-                }
-            }
-        };
-        let writer = thread::Builder::new().name("restore".to_owned()).spawn(write)?;
-        let (loads, writer) = (Some(loads), Some(writer));
-        Ok(RocksBulk { store, directory, loads, built, writer, spare: Changes::default(), begun: 0, under_way: false })
+        let families = [Family::Warm, Family::Cold, Family::Meta];
+        let options = families.map(|family| (family, store.tuning.family(family)));
+        let writer = Arc::new(Writer { directory, options });
+        for _ in 0..WRITERS {
+            let (writer, to_do) = (Arc::clone(&writer), to_do.clone());
+            let write = move || to_do.iter().for_each(|load| writer.load(load));
+            bulk.writers.push(thread::Builder::new().name("restore".to_owned()).spawn(write)?);
+        }
+        Ok(bulk)
     }
 
     fn begin(&mut self, changes: &mut Changes, applied: Vec<(u16, Applied)>) -> Result<(), Failure> {
-        self.settle()?;
+        self.settle(WRITERS - 1)?;
         fs::create_dir_all(&self.directory)?;
-        let changes = std::mem::replace(changes, std::mem::take(&mut self.spare));
+        let changes = std::mem::replace(changes, self.spare.pop().unwrap_or_default());
         let stamp = self.store.ageing.stamp(&applied);
-        let load = Load { number: self.begun, changes, applied, stamp };
-        (self.begun, self.under_way) = (self.begun + 1, true);
+        let (done, built) = bounded(1);
+        let load = Load { number: self.begun, changes, applied, stamp, done };
+        self.begun += 1;
+        self.under_way.push_back(built);
         self.loads.as_ref().and_then(|loads| loads.send(load).ok()).ok_or_else(gone)
     }
 
-    /// Waits for what is being written, and takes it in.
-    fn settle(&mut self) -> Result<(), Failure> {
-        if !std::mem::take(&mut self.under_way) {
-            return Ok(());
+    /// Takes in what is written, in its order, and waits until no more than `most` loads are being written.
+    fn settle(&mut self, most: usize) -> Result<(), Failure> {
+        while self.under_way.len() > most {
+            let Some(oldest) = self.under_way.pop_front() else { break };
+            let Built { changes, files } = oldest.recv().map_err(|_| gone())?;
+            self.spare.push(changes);
+            self.store.attempt("store.write")?;
+            files?.iter().try_for_each(|(family, path)| self.store.take_in(*family, path))?;
         }
-        let Built { changes, files } = self.built.recv().map_err(|_| gone())?;
-        self.spare = changes;
-        self.store.attempt("store.write")?;
-        files?.iter().try_for_each(|(family, path)| self.store.take_in(*family, path))
+        Ok(())
     }
 }
 
@@ -121,7 +131,7 @@ impl Bulk for RocksBulk<'_> {
     fn finish(&mut self) -> Result<(), StoreError> {
         let store = self.store;
         store.told("write files", || {
-            self.settle()?;
+            self.settle(0)?;
             store.compact_by_itself(true)
         })
     }
@@ -130,10 +140,8 @@ impl Bulk for RocksBulk<'_> {
 impl Drop for RocksBulk<'_> {
     fn drop(&mut self) {
         self.loads = None;
-        if let Some(writer) = self.writer.take() {
-            // It holds nothing that anybody waits for.
-            drop(writer.join());
-        }
+        // They hold nothing that anybody waits for.
+        self.writers.drain(..).for_each(|writer| drop(writer.join()));
         drop(remove(&self.directory));
         // Without it a store fills up level 0 and says so; the next open has it again.
         drop(self.store.compact_by_itself(true));
@@ -173,6 +181,13 @@ struct Writer {
 }
 
 impl Writer {
+    /// Writes a load and says so to whoever began it, unless that one gave up.
+    fn load(&self, Load { number, mut changes, applied, stamp, done }: Load) {
+        let files = self.write(number, &changes, &applied, stamp);
+        changes.clear();
+        drop(done.send(Built { changes, files }));
+    }
+
     /// Writes a load; gives the files in the order in which they are to be taken in.
     fn write(&self, number: u64, changes: &Changes, applied: &[(u16, Applied)], stamp: u32) -> Result<Files, Failure> {
         let (newest, mut files) = (newest(changes), Files::new());
@@ -208,11 +223,11 @@ fn positions(file: &mut SstFileWriter<'_>, applied: &[(u16, Applied)]) -> Result
 const FETCHED_AT_ONCE: usize = 32;
 
 /// Writes the parts to `warm`.
-fn parts(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>], stamp: u32) -> Result<usize, Failure> {
+fn parts(file: &mut SstFileWriter<'_>, newest: &[Changed<'_>], stamp: u32) -> Result<usize, Failure> {
     let (mut stored, mut stamped) = (Vec::new(), Vec::new());
     for together in newest.chunks(FETCHED_AT_ONCE) {
         fetch(together);
-        for (_, (partition, key, value)) in together {
+        for (partition, key, value) in together {
             layout::part_key(&mut stored, *partition, key);
             match value {
                 Some(value) if layout::is_sealed(key) => {
@@ -227,18 +242,16 @@ fn parts(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>], stamp: u32) -> Res
 }
 
 /// Looks at some bytes of each part, none of which waits for another.
-fn fetch(together: &[Sorted<'_>]) {
+fn fetch(together: &[Changed<'_>]) {
     let ends = |bytes: &[u8]| bytes.first().copied().unwrap_or_default() ^ bytes.last().copied().unwrap_or_default();
-    let looked = together.iter().map(|(_, (_, key, value))| ends(key) ^ value.map_or(0, ends));
+    let looked = together.iter().map(|(_, key, value)| ends(key) ^ value.map_or(0, ends));
     std::hint::black_box(looked.fold(0, |all, one| all ^ one));
 }
 
 /// Takes from `cold` the sealed parts that are gone; what `warm` has of the others counts before what lies there.
-fn buried(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>]) -> Result<usize, Failure> {
+fn buried(file: &mut SstFileWriter<'_>, newest: &[Changed<'_>]) -> Result<usize, Failure> {
     let (mut stored, mut written) = (Vec::new(), 0);
-    for (_, (partition, key, _)) in
-        newest.iter().filter(|(_, (_, key, value))| value.is_none() && layout::is_sealed(key))
-    {
+    for (partition, key, _) in newest.iter().filter(|(_, key, value)| value.is_none() && layout::is_sealed(key)) {
         layout::part_key(&mut stored, *partition, key);
         file.delete(&stored)?;
         written += 1;
@@ -246,22 +259,21 @@ fn buried(file: &mut SstFileWriter<'_>, newest: &[Sorted<'_>]) -> Result<usize, 
     Ok(written)
 }
 
-/// A change behind the beginning of its key, which decides nearly always and is at hand.
-type Sorted<'a> = (u128, Changed<'a>);
-
 /// The newest change of each key, in key order.
-fn newest(changes: &Changes) -> Vec<Sorted<'_>> {
-    let mut sorted: Vec<Sorted<'_>> = changes.iter().map(|changed| (beginning(&changed), changed)).collect();
-    // Stable: the newest of a key stays the last.
-    sorted.sort_by(|(a, (_, a_key, _)), (b, (_, b_key, _))| a.cmp(b).then_with(|| a_key.cmp(b_key)));
-    sorted.dedup_by(|next, kept| {
-        let same = (next.0, next.1.1) == (kept.0, kept.1.1);
+fn newest(changes: &Changes) -> Vec<Changed<'_>> {
+    // Numbers of changes are moved about, behind the beginnings of their keys, which decide nearly always and are at hand.
+    let mut order: Vec<_> = changes.iter().zip(0u32..).map(|(changed, number)| (beginning(&changed), number)).collect();
+    let key = |number: u32| changes.get(number as usize).map(|(_, key, _)| key);
+    let same_beginning = |a: u32, b: u32| key(a).cmp(&key(b)).then(a.cmp(&b));
+    order.sort_unstable_by(|(a, a_number), (b, b_number)| a.cmp(b).then_with(|| same_beginning(*a_number, *b_number)));
+    order.dedup_by(|next, kept| {
+        let same = next.0 == kept.0 && key(next.1) == key(kept.1);
         if same {
             *kept = *next;
         }
         same
     });
-    sorted
+    order.into_iter().filter_map(|(_, number)| changes.get(number as usize)).collect()
 }
 
 /// The partition and the first 14 bytes of the key, shorter ones before longer ones that go on with zeros.
