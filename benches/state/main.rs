@@ -1,10 +1,14 @@
-//! "state": what a shard keeps of signals, piece by piece: the set of ids, a key's timeline. `cargo bench --bench state`.
+//! "state": what a shard keeps of signals, piece by piece: the set of ids, a key's timeline; and what becomes of its cost as there
+//! is more of it ([`scale`]). `cargo bench --bench state`.
 //!
 //! `dedup` takes signals that satisfy no step, so that nothing but the look-up is done to them: the key and the id hashed, the
 //! id looked for, remembered and in the end forgotten; a million ids are held throughout.
 
+mod scale;
 #[path = "../input/signals.rs"]
 mod signals;
+#[path = "../input/windows.rs"]
+mod windows;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,5 +109,6 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     dedup(&mut criterion);
     timelines(&mut criterion);
+    scale::benches(&mut criterion);
     criterion.final_summary();
 }
