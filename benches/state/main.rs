@@ -37,6 +37,17 @@ fn ids(from: i64) -> Vec<Vec<Signal>> {
     batches
 }
 
+/// So many rounds; making what they take is not in it.
+fn timed(rounds: u64, core: &mut Core, out: &mut Output, mut next: impl FnMut() -> Vec<Vec<Signal>>) -> Duration {
+    let one = |_| {
+        let batches = next();
+        let began = Instant::now();
+        drive(core, batches, out);
+        began.elapsed()
+    };
+    (0..rounds).map(one).sum()
+}
+
 fn dedup(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dedup");
     group.throughput(Throughput::Elements(SIGNALS as u64)).measurement_time(Duration::from_secs(5)).sample_size(20);
@@ -49,15 +60,7 @@ fn dedup(criterion: &mut Criterion) {
     };
     (0..400).for_each(|_| drive(&mut core, next(&mut from), &mut out));
     group.bench_function("new", |bencher| {
-        bencher.iter_custom(|rounds| {
-            let one = |_| {
-                let batches = next(&mut from);
-                let began = Instant::now();
-                drive(&mut core, batches, &mut out);
-                began.elapsed()
-            };
-            (0..rounds).map(one).sum()
-        });
+        bencher.iter_custom(|rounds| timed(rounds, &mut core, &mut out, || next(&mut from)));
     });
     let held = core.stats().dedup_ids;
     assert!((900_000..1_100_000).contains(&held), "about a million ids: {held}");

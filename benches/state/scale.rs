@@ -2,19 +2,16 @@
 //! what it says from before its first measurement on. `scripts/plot-scale.py` draws the figures.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use throughline::event::{FieldId, FieldSet, Signal, Slot, Span, StepId, TopicTable};
-use throughline::limits::BATCH_SIGNALS;
 use throughline::rules::plan::{AggregateKind, Plan};
 use throughline::shard::core::{Core, Output, Settings};
 
 use super::signals::{self, BETWEEN_NS, SECOND, drive};
-use super::windows;
+use super::{BATCHES, SIGNALS, timed, windows};
 
-const BATCHES: i64 = 64;
-const SIGNALS: i64 = BATCHES * BATCH_SIGNALS as i64;
 /// Signals within the window of the second group, over all keys: ten seconds of event time.
 const HELD: i64 = 1_000_000;
 const VALUE: FieldId = FieldId(1);
@@ -47,15 +44,7 @@ fn point(group: &mut Group<'_>, id: BenchmarkId, plan: Plan, keys: i64, held: i6
     let keys_held = core.stats().keys as i64;
     assert!((keys / 3..=keys).contains(&keys_held), "{keys_held} of {keys} keys are held");
     group.bench_function(id, |bencher| {
-        bencher.iter_custom(|rounds| {
-            let one = |_| {
-                let batches = next();
-                let began = Instant::now();
-                drive(&mut core, batches, &mut out);
-                began.elapsed()
-            };
-            (0..rounds).map(one).sum()
-        });
+        bencher.iter_custom(|rounds| timed(rounds, &mut core, &mut out, &mut next));
     });
 }
 
